@@ -1,0 +1,1 @@
+"Multi-label tagging of satellite chips, learned and taught with fastai."
