@@ -12,6 +12,7 @@ setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'],
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     author=cfg['author'], keywords=cfg['keywords'].split(), license=cfg['license'],
-    packages=find_packages(include=['planet', 'planet.*']), python_requires=f">={cfg['min_python']}",
+    packages=find_packages(include=['planet', 'planet.*']), package_data={'planet': ['*.csv']},
+    python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(), extras_require={'dev': cfg['dev_requirements'].split()},
     entry_points={'console_scripts': cfg.get('console_scripts', '').split()}, zip_safe=False)

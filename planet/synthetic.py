@@ -1,0 +1,415 @@
+"""Chips of the Amazon drawn by code, in the competition's own layout, for machines with no network or Kaggle account.
+
+Tag sets come with the frequencies of the real table (`tag_sets.csv`, counts of all 40,479 training chips); every picture
+is drawn from its tags and a seed alone. A chip is built as the satellite sees it: ground, what people and weather did to
+it (one painter a tag, in the order of `_PAINTERS`), the air in between, and the sensor.
+"""
+import csv, io, math, os, shutil, tempfile
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+__all__ = ['WEATHER', 'TAGS', 'draw_tags', 'draw_chip', 'write_chips', 'synthetic_folder']
+
+WEATHER = 'clear', 'partly_cloudy', 'haze', 'cloudy'
+TAGS = tuple(sorted((*WEATHER, 'agriculture', 'artisinal_mine', 'bare_ground', 'blooming', 'blow_down',
+    'conventional_mine', 'cultivation', 'habitation', 'primary', 'road', 'selective_logging', 'slash_burn', 'water')))
+DRAWING = 1  # part of the cache folder's name: raise it whenever a picture changes
+N = 256      # chips are drawn at the competition's size, 256 px of about 3.7 m, and resized at the end
+_Y, _X = np.mgrid[:N, :N].astype(np.float32)
+
+# ---- noise, masks and lines -------------------------------------------------------------------------------------
+
+@lru_cache
+def _spectrum(n, power):
+    f = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)).astype(np.float32)
+    f[0, 0] = 1
+    amp = f**-power
+    amp[0, 0] = 0
+    return amp
+
+def _noise(rng, power, zoom=1.):
+    "Fractal noise (N, N), mean 0, std 1: amplitude falls as frequency**-power; `zoom` px a grid point, 1 is sharpest"
+    n = 320 if zoom < 1.6 else 160 if zoom < 3.2 else 80  # larger than needed, so that the crop does not wrap around
+    z = rng.random((2, n, n//2+1), dtype=np.float32) - .5
+    x = np.fft.irfft2((z[0] + 1j*z[1])*_spectrum(n, power), (n, n)).astype(np.float32)
+    x = np.asarray(Image.fromarray(x).resize((N, N), Image.BICUBIC, (0, 0, N/zoom, N/zoom)))
+    return (x - x.mean())/x.std()
+
+def _step(x, at=0., width=.1): return np.clip((x-at)/width + .5, 0, 1)
+def _pick(rng, *colours): return np.float32(colours[rng.integers(len(colours))])*rng.uniform(.9, 1.1)
+
+def _blur(mask, radius):
+    im = Image.fromarray((mask*255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(im, np.float32)/255
+
+def _ragged(mask, rng, radius=3, amount=.15, zoom=1.7):
+    "`mask` with the frayed outline that trees, banks and fire give"
+    return _step(_blur(mask, radius) + amount*_noise(rng, 1., zoom), .5, .2)
+
+def _mask(draw):
+    "Antialiased mask of what `draw(pen)` paints, in chip coordinates times 2"
+    im = Image.new('L', (2*N, 2*N))
+    draw(ImageDraw.Draw(im))
+    return np.asarray(im.reduce(2), np.float32)/255
+
+def _stroke(paths, width):
+    def draw(pen):
+        for p in paths: pen.line([tuple(q) for q in 2*p], 255, max(1, round(2*width)), joint='curve')
+    return _mask(draw)
+
+def _path(rng, bend, wave, through=None, heading=None, length=560):
+    """Points (k, 2) of a winding line through a point of the chip, 4 px apart.
+
+    A sine-generated curve (Langbein and Leopold, 1966): the heading swings by `bend` radians over `wave` px."""
+    s = np.arange(0, length, 4.)
+    if heading is None: heading = rng.uniform(0, 2*math.pi)
+    swing = np.sin(2*math.pi*s/wave + rng.uniform(0, 6)) + .6*np.sin(2*math.pi*s/(wave*2.7) + rng.uniform(0, 6))
+    a = heading + bend*swing
+    p = np.cumsum(np.stack([np.cos(a), np.sin(a)], 1)*4, 0)
+    if through is None: through = rng.uniform(40, N-40, 2)
+    return p - p[len(p)//2] + through
+
+def _blot(rng, centre, radius, corners=9, jitter=.35):
+    "Corners of an irregular polygon around `centre`"
+    a = np.sort(rng.uniform(0, 2*math.pi, corners))
+    return centre + np.stack([np.cos(a), np.sin(a)], 1)*(radius*rng.uniform(1-jitter, 1+jitter, (corners, 1)))
+
+def _blots(polygons):
+    def draw(pen):
+        for p in polygons: pen.polygon([tuple(q) for q in 2*p], fill=255)
+    return _mask(draw)
+
+# ---- the scene --------------------------------------------------------------------------------------------------
+
+@dataclass
+class _Scene:
+    "What painters share: light on the surface, and where things are, so that roofs find roads and scars find clearings"
+    tags: frozenset
+    img: np.ndarray = None                      # (N, N, 3) float32, surface colours 0 to 255
+    cleared: np.ndarray = None                  # (N, N) 0 to 1, where the forest is gone
+    roads: list = field(default_factory=list)
+    rivers: list = field(default_factory=list)
+    spots: list = field(default_factory=list)   # centres of clearings
+
+    def paint(self, colour, mask, texture=None):
+        "Lay `colour` over the scene where `mask` is 1, modulated by `texture` (1 is flat)"
+        colour = np.float32(colour) if texture is None else np.float32(colour)*texture[..., None]
+        self.img += mask[..., None]*(colour - self.img)
+
+    def clear(self, mask, centre=None):
+        np.maximum(self.cleared, mask, out=self.cleared)
+        if centre is not None: self.spots.append(np.asarray(centre))
+
+def _canopy(rng):
+    "Relief of crowns lit from one side, about 1: rounded tops with dark seams between"
+    h = np.abs(_noise(rng, .35, rng.uniform(1.5, 2.6)))**.7
+    dy, dx = rng.uniform(-1, 1, 2)
+    shade = dx*(np.roll(h, 1, 1) - h) + dy*(np.roll(h, 1, 0) - h)
+    relief = h/h.std() + 1.2*shade/shade.std()
+    return 1 + rng.uniform(.08, .15)*((relief - relief.mean())/relief.std()) + .06*_noise(rng, 1.3, 3.5)
+
+def _ground(s, rng):
+    "Forest where `primary` is tagged; else savanna, soil or open water, whatever the other tags call for"
+    base = _pick(rng, (30, 45, 32), (27, 44, 36), (38, 48, 30))*rng.uniform(.8, 1.25)
+    s.img = np.empty((N, N, 3), np.float32)
+    s.img[:] = base
+    if 'primary' in s.tags:
+        hue = _noise(rng, .6, 1.5)[..., None]*np.float32([.05, .02, -.03])  # no two crowns have the same green
+        s.img *= _canopy(rng)[..., None] + hue
+        s.cleared = np.zeros((N, N), np.float32)
+    else:
+        colour = _pick(rng, (118, 104, 76), (96, 96, 66), (128, 106, 84))
+        s.img[:] = colour*(1 + .05*_noise(rng, 1.2) + .06*_noise(rng, 1.6, 3.5))[..., None]
+        s.paint(base*1.2, _step(_noise(rng, 1.2), rng.uniform(1.2, 2.5), .8))
+        s.cleared = np.ones((N, N), np.float32)
+
+def _water(s, rng):
+    "Rivers brown with silt, black-water creeks and lakes, pale sand on the bank; at times only a corner of one"
+    colour = _pick(rng, (150, 118, 80), (128, 108, 82), (165, 128, 88), (36, 44, 42), (92, 92, 66))
+    if not s.tags & {'primary', 'agriculture', 'habitation', 'bare_ground', 'road'}:
+        shore = _blots([_blot(rng, rng.choice([0, N], 2), rng.uniform(0, 140))])
+        mask = 1 - _ragged(shore, rng, 6)
+    else:
+        width = float(np.exp(rng.uniform(math.log(4), math.log(70))))
+        p = _path(rng, rng.uniform(.3, 1.1), rng.uniform(80, 260) + 2*width)
+        s.rivers.append(p)
+        mask = _ragged(_stroke([p], width), rng, min(4, .3+width/8), .12)
+        if rng.random() < .6:
+            sand = _ragged(_stroke([p + rng.normal(0, .3*width+1, 2)], width*1.1), rng, min(5, 1+width/8), .2)
+            s.paint((176, 152, 118), sand*.8)
+    s.paint(colour, mask, 1 + .02*_noise(rng, 1.5, 2))
+
+def _fields(s, rng):
+    "Pasture and fields: lighter green or tan, straight borders, trees left standing; patchwork or one big clearing"
+    angle = rng.uniform(0, math.pi)
+    u = _X*math.cos(angle) + _Y*math.sin(angle)
+    v = _Y*math.cos(angle) - _X*math.sin(angle)
+    k = rng.integers(1, 4)
+    iu = np.searchsorted(np.sort(rng.uniform(u.min(), u.max(), k)), u)
+    iv = np.searchsorted(np.sort(rng.uniform(v.min(), v.max(), k+1)), v + 23*(iu % 2))
+    cell = iu*(k+2) + iv
+    n = (k+1)*(k+2)
+    palette = np.float32([(88, 92, 62), (112, 102, 74), (78, 98, 62), (62, 80, 54), (126, 106, 82), (100, 92, 74)])
+    colours = palette[rng.choice(len(palette), 3)[rng.integers(0, 3, n)]]*rng.uniform(.85, 1.15, (n, 1))
+    mask = np.ones((N, N), np.float32)
+    if 'primary' in s.tags:
+        if rng.random() < .5: mask = (rng.random(n) < rng.uniform(.35, .8))[cell].astype(np.float32)
+        else: mask = _step(_noise(rng, 1.8, 3.5), rng.uniform(-.8, .9), .1)
+        if mask.mean() < .06: mask = _blots([_blot(rng, rng.uniform(40, 216, 2), 60)])
+        mask = _ragged(mask, rng, 2.5, .12)
+    trees = _step(_noise(rng, .7, 1.7), rng.uniform(1.6, 2.8), .5)
+    texture = 1 + .06*_noise(rng, 1.1, 1.3)
+    s.paint(np.take(colours, cell, 0).astype(np.float32), mask*(1-.8*trees), texture)
+    s.clear(mask)
+
+def _plots(s, rng):
+    "Shifting cultivation: a few small plots hewn irregularly into the forest, fresh green to ashen tan"
+    for _ in range(rng.integers(1, 6)):
+        c = rng.uniform(10, N-10, 2)
+        mask = _ragged(_blots([_blot(rng, c, rng.uniform(8, 30), 7)]), rng, 2, .12)
+        s.paint(_pick(rng, (92, 100, 62), (128, 108, 84), (70, 92, 54), (138, 112, 96), (104, 96, 72)), mask*.9,
+                1 + .08*_noise(rng, .8, 1.5))
+        s.clear(mask, c)
+
+def _soil(s, rng):
+    "Bare ground: tan or reddish earth without a plan, bright in the middle and frayed at the edge"
+    mask = _step(_noise(rng, 1.7, 2), rng.uniform(-.5, 1.4), .5)
+    if 'primary' not in s.tags: mask = np.maximum(mask, .7)
+    s.paint(_pick(rng, (165, 132, 98), (150, 112, 86), (176, 150, 116)), mask*.9, 1 + .06*_noise(rng, 1.1, 1.3))
+    s.clear(mask)
+
+def _burn(s, rng):
+    "A burn scar: charcoal ground with ashen streaks, beside or inside a clearing"
+    c = s.spots[0] + rng.normal(0, 12, 2) if s.spots else rng.uniform(50, N-50, 2)
+    mask = _ragged(_blots([_blot(rng, c, rng.uniform(30, 70), 6)]), rng, 2.5, .15)
+    s.paint((46, 41, 40), mask*.9, 1 + .10*_noise(rng, .8, 1.5))
+    s.paint((120, 104, 92), mask*_step(_noise(rng, 1.1, 1.5), 1.4, 1.)*.7)
+    s.clear(mask, c)
+
+def _logging(s, rng):
+    "Selective logging: thin broken skid tracks in earth colour, and gaps where single trees were taken"
+    heading = rng.uniform(0, 2*math.pi)
+    paths = [_path(rng, .5, rng.uniform(60, 140), heading=heading+rng.normal(0, .5), length=rng.uniform(80, 260))
+             for _ in range(rng.integers(3, 8))]
+    gaps = [_blot(rng, p[i]+rng.normal(0, 3, 2), rng.uniform(1, 3.5), 6) for p in paths
+            for i in rng.integers(0, len(p), 5)]
+    mask = _stroke(paths, .8)*_step(_noise(rng, .8, 1.5), .1, 1.) + _blots(gaps)
+    s.paint((150, 122, 98), np.minimum(mask, 1)*rng.uniform(.5, .9))
+
+def _bloom(s, rng):
+    "Blooming: single crowns in flower, yellow, white or pink specks strewn over the canopy"
+    k = rng.integers(25, 110)
+    at = rng.uniform(0, N, (k, 2))
+    near = rng.normal(0, 40, (k, 2)) + rng.uniform(60, 200, 2)
+    at = np.where(rng.random((k, 1)) < .4, near, at)
+    mask = _blots([_blot(rng, c, rng.uniform(.9, 2.4), 6) for c in at])
+    s.paint(_pick(rng, (178, 164, 96), (170, 160, 140), (176, 138, 116)), mask*rng.uniform(.4, .75))
+
+def _blow_down(s, rng):
+    "Trees felled by a gust: a pale patch whose trunks lie as a fan away from where the wind came down"
+    c, origin = rng.uniform(60, N-60, 2), rng.uniform(-.5, .5, 2)
+    at = c + rng.normal(0, 1, (260, 2))*rng.uniform(18, 42, 2)
+    d = at - (c + origin*240)
+    d = d/np.hypot(*d.T)[:, None]*rng.uniform(2, 6, (260, 1))
+    trunks = _stroke(list(np.stack([at-d, at+d], 1)), .5)
+    r = np.exp(-((_X-c[0])**2 + (_Y-c[1])**2)/2/38**2)
+    s.paint((88, 88, 64), r*_step(_noise(rng, .9, 1.7), .3, 2.)*.7)
+    s.paint((158, 148, 124), trunks*.6)
+
+def _pit(s, rng):
+    "A conventional mine: one large bright pit cut in terraces, orange to pale, at times with a pond at the bottom"
+    c = rng.uniform(60, N-60, 2)
+    mask = _ragged(_blots([_blot(rng, c, rng.uniform(55, 95), 7)]), rng, 3, .1)
+    depth = _blur(mask, 16) + .05*_noise(rng, 1.6, 3.5)
+    edge = depth*rng.integers(5, 10)
+    bench = np.abs(edge % 1 - .5)*2
+    s.paint(_pick(rng, (178, 108, 78), (196, 168, 132), (168, 128, 98)), mask, .82 + .22*bench + .08*_noise(rng, 1., 1.5))
+    s.paint((92, 108, 96), _step(depth, .93, .02)*mask)
+    s.clear(mask, c)
+
+def _diggings(s, rng):
+    "Artisanal mines: pale sand heaps and turbid pools, turquoise to ochre, torn open along a watercourse"
+    p = s.rivers[0] if s.rivers else _path(rng, .8, 150)
+    band = _blur(_stroke([p], rng.uniform(30, 60)), 14)
+    mask = _step(band + .28*_noise(rng, 1., 2.), .55, .15)
+    s.paint((196, 164, 118), mask, 1 + .10*_noise(rng, .9, 1.5))
+    pools = _step(_noise(rng, 1.3, 3.5), .5, .1)*_step(mask, .9, .2)
+    s.paint(_pick(rng, (128, 150, 112), (84, 128, 106), (192, 146, 84), (160, 120, 80)), pools)
+    s.clear(mask)
+
+def _road(s, rng):
+    "Roads: thin tan or reddish lines, straight or gently curved, often with a junction, grass along both sides"
+    main = _path(rng, rng.uniform(0, .3), rng.uniform(150, 400))
+    paths, width = [main], rng.uniform(1.3, 3.6)
+    if rng.random() < .45:
+        i = rng.integers(len(main)//3, 2*len(main)//3)
+        d = main[i+1] - main[i]
+        side = _path(rng, rng.uniform(0, .3), 300, (0, 0), math.atan2(d[1], d[0]) + rng.choice([-1, 1])*rng.uniform(.8, 1.6))
+        side = side[len(side)//2:]
+        paths.append(side - side[0] + main[i])
+    s.roads += paths
+    verge = _ragged(_stroke(paths, width + rng.uniform(2, 9)), rng, 1.5, .2)
+    s.paint((84, 90, 58), verge*.6*(1-s.cleared))
+    s.paint(_pick(rng, (182, 150, 118), (186, 128, 98), (196, 172, 144)), _stroke(paths[:1], width)*.9)
+    if paths[1:]: s.paint((178, 150, 120), _stroke(paths[1:], width*.7)*.8)
+
+def _roofs(s, rng):
+    "Habitation: clusters of small bright roofs on trodden ground, along a road where there is one"
+    p = s.roads[0] if s.roads else _path(rng, .3, 200, length=rng.uniform(60, 240))
+    inside = p[((p > 8) & (p < N-8)).all(1)]
+    if not len(inside): inside = rng.uniform(40, N-40, (12, 2))
+    a, k = rng.integers(len(inside)), int(np.exp(rng.uniform(math.log(8), math.log(120))))
+    stretch = inside[max(0, a-3-k//6): a+3+k//6]
+    at = stretch[rng.integers(len(stretch), size=k)] + rng.normal(0, 4+k/12, (k, 2))
+    turn = rng.uniform(0, math.pi)
+    yard = _ragged(np.minimum(_blots([_blot(rng, c, 8, 6) for c in at]), 1), rng, 2.5, .2)
+    s.paint((128, 112, 86), yard*.6)
+    colours = [(225, 222, 214), (205, 196, 184), (168, 104, 84), (176, 178, 178), (190, 160, 130)]
+    layer = Image.new('RGB', (2*N, 2*N))
+    pen = ImageDraw.Draw(layer)
+    quads = []
+    for c in at:
+        w, h = rng.uniform(1., 2.6, 2)
+        e = np.array([(math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))])
+        q = c + np.array([(-w, -h), (w, -h), (w, h), (-w, h)])@e
+        quads.append(q)
+        pen.polygon([tuple(x) for x in 2*q], fill=colours[rng.integers(len(colours))])
+    mask = _blots(quads)
+    s.img *= 1 - .5*np.roll(mask, (1, 1), (0, 1))[..., None]*(1-mask[..., None])
+    roof = np.asarray(layer.reduce(2), np.float32)  # edges carry the colour times the mask
+    s.img += roof - mask[..., None]*s.img
+    s.clear(yard)
+
+# Bottom to top: what is painted later lies on top.
+_PAINTERS = dict(water=_water, agriculture=_fields, cultivation=_plots, bare_ground=_soil, slash_burn=_burn,
+    selective_logging=_logging, blooming=_bloom, blow_down=_blow_down, conventional_mine=_pit, artisinal_mine=_diggings,
+    road=_road, habitation=_roofs)
+
+# ---- air and sensor ---------------------------------------------------------------------------------------------
+
+def _air(s, rng, lo=0., hi=.36):
+    "The air's own light: little of it on a clear day; uneven, and tinted by the hour"
+    t = lo + (hi-lo)*rng.beta(1.1, 2.)
+    veil = np.float32([158, 166, 160])*rng.uniform(.9, 1.1)*rng.uniform(.94, 1.06, 3)
+    t = np.clip(t*(1 + .08*_noise(rng, 2., 3.5)), 0, .97)[..., None]
+    s.img += t*(veil.astype(np.float32) - s.img)
+
+def _haze(s, rng):
+    "Haze: a bluish white veil, thick enough to wash the ground out but not to hide it"
+    _air(s, rng, .38, .85)
+
+def _clouds(s, rng):
+    "Fair-weather clouds: soft white masses, each with its dark shadow thrown to one side"
+    _air(s, rng)
+    puff = _noise(rng, 1.75, 1.7)
+    alpha = _step(puff, np.quantile(puff, 1 - rng.uniform(.03, .4)) + .25, rng.uniform(.7, 1.3))
+    dx, dy = rng.integers(-45, 46, 2)
+    shadow = _blur(np.roll(alpha, (dy, dx), (0, 1)), 2)
+    s.img *= 1 - .55*shadow[..., None]
+    s.paint(np.float32([234, 232, 226]), alpha**1.2, 1 + .05*np.roll(puff, 4, 0) - .03*puff)
+
+def _overcast(s, rng):
+    "Cloudy: nothing but white or grey, even as paper or heaped up"
+    s.img[:] = np.float32([1, 1, .94])*rng.uniform(.95, 1.05, 3)*rng.uniform(95, 225)
+    amount = rng.choice([.015, .04, .2], p=[.5, .25, .25])
+    s.img *= (1 + amount*_noise(rng, 1.6) + .006*_noise(rng, .2))[..., None]
+
+_SKY = dict(clear=_air, haze=_haze, partly_cloudy=_clouds, cloudy=_overcast)
+
+def _sensor(s, rng):
+    "Colour balance, uneven light, the lens's blur and a little noise: (N, N, 3) uint8"
+    gain = rng.normal(1, .05)*rng.normal(1, (.05, .02, .07))
+    light = 1 + .03*_noise(rng, 2.2, 3.5)
+    img = np.clip(s.img*light[..., None]*gain, 0, 250).astype(np.uint8)
+    img = np.asarray(Image.fromarray(img).filter(ImageFilter.GaussianBlur(rng.uniform(.7, 1.1))), np.float32)
+    return np.clip(img + rng.normal(0, .7, (N, N, 1)), 0, 255).astype(np.uint8)
+
+# ---- the public face --------------------------------------------------------------------------------------------
+
+@lru_cache
+def _table():
+    "Tag sets and their counts, as counted in the competition's training table"
+    with open(Path(__file__).with_name('tag_sets.csv'), newline='', encoding='utf-8') as f:
+        rows = [(r['tags'].split(), int(r['count'])) for r in csv.DictReader(f)]
+    # One chip of the table (`water` alone) has no weather; weather is exactly one of four here, so it is never drawn.
+    rows = [r for r in rows if set(r[0]) & set(WEATHER)]
+    return [r[0] for r in rows], np.array([r[1] for r in rows], float)
+
+def draw_tags(
+    n:int, # how many chips
+    seed:int=42,
+)->list: # n tag lists, each sorted
+    "Tag lists drawn independently with the frequencies of the competition's training table"
+    sets, counts = _table()
+    return [list(sets[i]) for i in np.random.default_rng(seed).choice(len(sets), n, p=counts/counts.sum())]
+
+def draw_chip(
+    tags, # iterable of `TAGS`; with no weather tag the sky is clear
+    seed=0, # int, or a tuple of them: `write_chips` draws chip i of seed s from `(s, i)`
+    size:int=256, # pixels a side; drawn at 256 and resized
+)->np.ndarray: # (size, size, 3) uint8
+    "Draw one chip. Each tag has its own random stream: the same seed with one tag more is the same place with that tag"
+    tags = frozenset(tags)
+    if bad := sorted(tags - set(TAGS)):
+        raise ValueError(f"unknown tag{'s'*(len(bad) > 1)} {', '.join(map(repr, bad))}: the tags are {' '.join(TAGS)}")
+    seed = tuple(np.atleast_1d(seed).tolist())
+    def rng(i): return np.random.default_rng((*seed, i))
+    s = _Scene(tags)
+    _ground(s, rng(100))
+    if 'cloudy' not in tags:
+        for tag, paint in _PAINTERS.items():
+            if tag in tags: paint(s, rng(TAGS.index(tag)))
+    sky = next((w for w in WEATHER if w in tags), 'clear')
+    _SKY[sky](s, rng(101))
+    img = _sensor(s, rng(102))
+    return img if size == N else np.asarray(Image.fromarray(img).resize((size, size), Image.LANCZOS))
+
+def write_chips(
+    path, # folder to make; must not exist
+    n:int=1000, # how many chips
+    size:int=256, # pixels a side
+    seed:int=42,
+    progress=None, # e.g. `fastprogress.progress_bar` or `tqdm`: wraps the iterable, called `progress(it, total=n)`
+)->Path: # `path`
+    """Draw `n` chips in the competition's layout: `train_v2.csv` and `train-jpg/train_0.jpg` on.
+
+    All or nothing: written into a temporary folder beside `path`, which is renamed when whole and removed on any failure.
+    Raises `OSError` where that cannot be written, `FileExistsError` where `path` exists."""
+    path = Path(path)
+    if path.exists(): raise FileExistsError(f"{path} exists already: remove it or choose another folder")
+    tmp = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tmp = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+        (tmp/'train-jpg').mkdir()
+        rows = draw_tags(n, seed)
+        for i, tags in enumerate(rows) if progress is None else progress(enumerate(rows), total=n):
+            Image.fromarray(draw_chip(tags, (seed, i), size)).save(tmp/'train-jpg'/f'train_{i}.jpg', quality=85)
+        with open(tmp/'train_v2.csv', 'w', newline='', encoding='utf-8') as f:
+            csv.writer(f, lineterminator='\n').writerows(
+                [('image_name', 'tags'), *((f'train_{i}', ' '.join(tags)) for i, tags in enumerate(rows))])
+        tmp.chmod(0o755)  # mkdtemp makes it private
+        try: tmp.rename(path)
+        except OSError:
+            if not (path/'train_v2.csv').exists(): raise  # else another process drew the same chips first: theirs will do
+    except OSError as e:
+        raise type(e)(e.errno, f"cannot write synthetic chips to {path}: {e.strerror or e}") from e
+    finally:
+        if tmp and tmp.exists(): shutil.rmtree(tmp, ignore_errors=True)
+    return path
+
+def synthetic_folder(
+    n:int=1000, # how many chips
+    size:int=256, # pixels a side
+    seed:int=42,
+    cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
+    progress=None, # as for `write_chips`
+)->Path: # folder with `train_v2.csv` and `train-jpg/`
+    "The folder of `n` synthetic chips, drawn on first use and kept"
+    if cache is None:
+        cache = os.environ.get('PLANET_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'planet'
+    path = Path(cache).expanduser()/f'synthetic-v{DRAWING}-n{n}-size{size}-seed{seed}'
+    return path if (path/'train_v2.csv').exists() else write_chips(path, n, size, seed, progress)
