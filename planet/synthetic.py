@@ -32,17 +32,22 @@ def _spectrum(n, power):
 
 def _noise(rng, power, zoom=1.):
     "Fractal noise (N, N), mean 0, std 1: amplitude falls as frequency**-power; `zoom` px a grid point, 1 is sharpest"
-    n = 320 if zoom < 1.6 else 160 if zoom < 3.2 else 80  # larger than needed, so that the crop does not wrap around
+    n = 20*math.ceil(16/zoom)  # a grid larger than needed, so that the crop does not wrap around
     z = rng.random((2, n, n//2+1), dtype=np.float32) - .5
     x = np.fft.irfft2((z[0] + 1j*z[1])*_spectrum(n, power), (n, n)).astype(np.float32)
-    x = np.asarray(Image.fromarray(x).resize((N, N), Image.BICUBIC, (0, 0, N/zoom, N/zoom)))
+    if zoom == 1: x = x[:N, :N]
+    else:
+        how = Image.BICUBIC if zoom > 2 else Image.BILINEAR
+        x = np.asarray(Image.fromarray(x).resize((N, N), how, (0, 0, N/zoom, N/zoom)))
     return (x - x.mean())/x.std()
 
 def _step(x, at=0., width=.1): return np.clip((x-at)/width + .5, 0, 1)
-def _pick(rng, *colours): return np.float32(colours[rng.integers(len(colours))])*rng.uniform(.9, 1.1)
+def _rgb(colour): return np.float32(colour)[:, None, None]
+def _pick(rng, *colours): return _rgb(colours[rng.integers(len(colours))])*np.float32(rng.uniform(.9, 1.1))
 
 def _blur(mask, radius):
-    im = Image.fromarray((mask*255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
+    how = ImageFilter.GaussianBlur(radius) if radius > 6 else ImageFilter.BoxBlur(1.5*radius)
+    im = Image.fromarray((mask*255).astype(np.uint8)).filter(how)
     return np.asarray(im, np.float32)/255
 
 def _ragged(mask, rng, radius=3, amount=.15, zoom=1.7):
@@ -56,8 +61,12 @@ def _mask(draw):
     return np.asarray(im.reduce(2), np.float32)/255
 
 def _stroke(paths, width):
+    w = max(1, round(2*width))
     def draw(pen):
-        for p in paths: pen.line([tuple(q) for q in 2*p], 255, max(1, round(2*width)), joint='curve')
+        for p in paths:
+            pen.line([tuple(q) for q in 2*p], 255, w)
+            if w < 8: continue
+            for x, y in 2*p: pen.ellipse((x-w/2, y-w/2, x+w/2, y+w/2), 255)  # round joints
     return _mask(draw)
 
 def _path(rng, bend, wave, through=None, heading=None, length=560):
@@ -74,7 +83,7 @@ def _path(rng, bend, wave, through=None, heading=None, length=560):
 
 def _blot(rng, centre, radius, corners=9, jitter=.35):
     "Corners of an irregular polygon around `centre`"
-    a = np.sort(rng.uniform(0, 2*math.pi, corners))
+    a = (np.arange(corners) + rng.uniform(-.35, .35, corners))*2*math.pi/corners + rng.uniform(0, 6)
     return centre + np.stack([np.cos(a), np.sin(a)], 1)*(radius*rng.uniform(1-jitter, 1+jitter, (corners, 1)))
 
 def _blots(polygons):
@@ -88,7 +97,7 @@ def _blots(polygons):
 class _Scene:
     "What painters share: light on the surface, and where things are, so that roofs find roads and scars find clearings"
     tags: frozenset
-    img: np.ndarray = None                      # (N, N, 3) float32, surface colours 0 to 255
+    img: np.ndarray = None                      # (3, N, N) float32, surface colours 0 to 255
     cleared: np.ndarray = None                  # (N, N) 0 to 1, where the forest is gone
     roads: list = field(default_factory=list)
     rivers: list = field(default_factory=list)
@@ -96,33 +105,36 @@ class _Scene:
 
     def paint(self, colour, mask, texture=None):
         "Lay `colour` over the scene where `mask` is 1, modulated by `texture` (1 is flat)"
-        colour = np.float32(colour) if texture is None else np.float32(colour)*texture[..., None]
-        self.img += mask[..., None]*(colour - self.img)
+        colour = _rgb(colour) if isinstance(colour, tuple) else colour
+        if texture is not None: colour = colour*texture
+        self.img += mask*(colour - self.img)
 
     def clear(self, mask, centre=None):
+        if 'primary' in self.tags:  # the forest's edge throws a shadow on the clearing
+            self.img *= 1 - .3*np.clip(mask - np.roll(mask, (2, 2), (0, 1)), 0, 1)
         np.maximum(self.cleared, mask, out=self.cleared)
         if centre is not None: self.spots.append(np.asarray(centre))
 
 def _canopy(rng):
-    "Relief of crowns lit from one side, about 1: rounded tops with dark seams between"
-    h = np.abs(_noise(rng, .35, rng.uniform(1.5, 2.6)))**.7
+    "Relief of crowns lit from one side, about 0: rounded tops with dark seams between"
+    crowns = np.abs(_noise(rng, .3, rng.uniform(2.1, 3.4)))**.7
     dy, dx = rng.uniform(-1, 1, 2)
-    shade = dx*(np.roll(h, 1, 1) - h) + dy*(np.roll(h, 1, 0) - h)
-    relief = h/h.std() + 1.2*shade/shade.std()
-    return 1 + rng.uniform(.08, .15)*((relief - relief.mean())/relief.std()) + .06*_noise(rng, 1.3, 3.5)
+    shade = dx*(np.roll(crowns, 1, 1) - crowns) + dy*(np.roll(crowns, 1, 0) - crowns)
+    relief = crowns/crowns.std() + 1.2*shade/shade.std() + _noise(rng, .8, 2.2)
+    return relief/relief.std()*rng.uniform(.11, .21)
 
 def _ground(s, rng):
     "Forest where `primary` is tagged; else savanna, soil or open water, whatever the other tags call for"
-    base = _pick(rng, (30, 45, 32), (27, 44, 36), (38, 48, 30))*rng.uniform(.8, 1.25)
-    s.img = np.empty((N, N, 3), np.float32)
-    s.img[:] = base
+    base = _pick(rng, (31, 45, 33), (27, 43, 37), (37, 46, 30), (34, 43, 38))*np.float32(rng.uniform(.75, 1.2))
+    s.img = np.empty((3, N, N), np.float32)
+    s.img[:] = base*_rgb(rng.normal(1, (.08, .03, .09)))
     if 'primary' in s.tags:
-        hue = _noise(rng, .6, 1.5)[..., None]*np.float32([.05, .02, -.03])  # no two crowns have the same green
-        s.img *= _canopy(rng)[..., None] + hue
+        hue = _noise(rng, .9, 2)*_rgb((.05, 0, -.05))  # no two crowns have the same green
+        s.img *= 1 + _canopy(rng)*_rgb((1.2, 1, .8)) + hue
         s.cleared = np.zeros((N, N), np.float32)
     else:
         colour = _pick(rng, (118, 104, 76), (96, 96, 66), (128, 106, 84))
-        s.img[:] = colour*(1 + .05*_noise(rng, 1.2) + .06*_noise(rng, 1.6, 3.5))[..., None]
+        s.img[:] = colour*(1 + .05*_noise(rng, 1.2) + .06*_noise(rng, 1.6, 3.5))
         s.paint(base*1.2, _step(_noise(rng, 1.2), rng.uniform(1.2, 2.5), .8))
         s.cleared = np.ones((N, N), np.float32)
 
@@ -152,41 +164,51 @@ def _fields(s, rng):
     iv = np.searchsorted(np.sort(rng.uniform(v.min(), v.max(), k+1)), v + 23*(iu % 2))
     cell = iu*(k+2) + iv
     n = (k+1)*(k+2)
-    palette = np.float32([(88, 92, 62), (112, 102, 74), (78, 98, 62), (62, 80, 54), (126, 106, 82), (100, 92, 74)])
-    colours = palette[rng.choice(len(palette), 3)[rng.integers(0, 3, n)]]*rng.uniform(.85, 1.15, (n, 1))
+    palette = np.float32([(88, 90, 64), (106, 97, 72), (80, 92, 62), (66, 78, 54), (118, 102, 82), (94, 88, 72)])
+    colours = palette[rng.choice(len(palette), 3)[rng.integers(0, 3, n)]]
+    colours = (colours + rng.uniform(.2, 2.)*colours[0])  # some farms are all of a colour, some a patchwork
+    colours *= colours[:1].mean()**-1*rng.uniform(68, 104)*rng.uniform(.94, 1.06, (n, 1))
     mask = np.ones((N, N), np.float32)
     if 'primary' in s.tags:
-        if rng.random() < .5: mask = (rng.random(n) < rng.uniform(.35, .8))[cell].astype(np.float32)
-        else: mask = _step(_noise(rng, 1.8, 3.5), rng.uniform(-.8, .9), .1)
+        if rng.random() < .5: mask = (rng.random(n) < rng.uniform(.35, .9))[cell].astype(np.float32)
+        else: mask = _step(_noise(rng, 2., 5), rng.uniform(-1.2, .9), .05)
         if mask.mean() < .06: mask = _blots([_blot(rng, rng.uniform(40, 216, 2), 60)])
-        mask = _ragged(mask, rng, 2.5, .12)
-    trees = _step(_noise(rng, .7, 1.7), rng.uniform(1.6, 2.8), .5)
-    texture = 1 + .06*_noise(rng, 1.1, 1.3)
-    s.paint(np.take(colours, cell, 0).astype(np.float32), mask*(1-.8*trees), texture)
+        mask = _ragged(mask, rng, 2, .1)
+    wear = _noise(rng, 1.4, 2.5)  # thin grass, dry grass
+    trees = _step(_noise(rng, 1., 2.2) - .3*wear, rng.uniform(1.9, 3.), .6)
+    cover = mask*(1 - .85*trees)
+    s.paint(colours.T.astype(np.float32)[:, cell], cover, 1 + .05*_noise(rng, .9, 1.6) + .03*wear)
+    s.paint((134, 112, 86), cover*_step(wear, 1.6, 1.5)*.6)
+    if rng.random() < .6:  # a track along the borders of fields
+        edge = (cell != np.roll(cell, 1, 0)) | (cell != np.roll(cell, 1, 1))
+        edge[0], edge[:, 0] = False, False
+        s.paint(_pick(rng, (140, 120, 94), (66, 74, 50)), edge*mask*rng.uniform(.15, .6))
     s.clear(mask)
 
 def _plots(s, rng):
     "Shifting cultivation: a few small plots hewn irregularly into the forest, fresh green to ashen tan"
     for _ in range(rng.integers(1, 6)):
         c = rng.uniform(10, N-10, 2)
-        mask = _ragged(_blots([_blot(rng, c, rng.uniform(8, 30), 7)]), rng, 2, .12)
+        mask = _ragged(_blots([_blot(rng, c, rng.uniform(7, 26), 9, .45)]), rng, 2, .15)
         s.paint(_pick(rng, (92, 100, 62), (128, 108, 84), (70, 92, 54), (138, 112, 96), (104, 96, 72)), mask*.9,
-                1 + .08*_noise(rng, .8, 1.5))
+                1 + .08*_noise(rng, .8, 1.6))
         s.clear(mask, c)
 
 def _soil(s, rng):
-    "Bare ground: tan or reddish earth without a plan, bright in the middle and frayed at the edge"
-    mask = _step(_noise(rng, 1.7, 2), rng.uniform(-.5, 1.4), .5)
-    if 'primary' not in s.tags: mask = np.maximum(mask, .7)
-    s.paint(_pick(rng, (165, 132, 98), (150, 112, 86), (176, 150, 116)), mask*.9, 1 + .06*_noise(rng, 1.1, 1.3))
+    "Bare ground: tan or reddish earth without a plan, worn bright in places, its edge soft with sparse growth"
+    mask = _step(_noise(rng, 1.8, 2.5), rng.uniform(-.3, 1.6), rng.uniform(.2, 1.))
+    if 'primary' not in s.tags: mask = np.maximum(mask, .75)
+    wear = _noise(rng, 1.3, 2)
+    s.paint(_pick(rng, (148, 120, 90), (140, 106, 82), (158, 136, 106)), mask*.9, 1 + .06*wear)
+    s.paint((86, 88, 62), mask*_step(-wear, 1.3, 1.5)*.5)
     s.clear(mask)
 
 def _burn(s, rng):
     "A burn scar: charcoal ground with ashen streaks, beside or inside a clearing"
-    c = s.spots[0] + rng.normal(0, 12, 2) if s.spots else rng.uniform(50, N-50, 2)
-    mask = _ragged(_blots([_blot(rng, c, rng.uniform(30, 70), 6)]), rng, 2.5, .15)
-    s.paint((46, 41, 40), mask*.9, 1 + .10*_noise(rng, .8, 1.5))
-    s.paint((120, 104, 92), mask*_step(_noise(rng, 1.1, 1.5), 1.4, 1.)*.7)
+    c = np.clip(s.spots[0] + rng.normal(0, 15, 2) if s.spots else rng.uniform(50, N-50, 2), 25, N-25)
+    mask = _ragged(_blots([_blot(rng, c, rng.uniform(30, 65), 9)]), rng, 2.5, .2)
+    s.paint((45, 41, 36), mask*.9, 1 + .10*_noise(rng, .8, 1.6))
+    s.paint((120, 104, 92), mask*_step(_noise(rng, 1.1, 1.6), 1.4, 1.)*.7)
     s.clear(mask, c)
 
 def _logging(s, rng):
@@ -196,7 +218,7 @@ def _logging(s, rng):
              for _ in range(rng.integers(3, 8))]
     gaps = [_blot(rng, p[i]+rng.normal(0, 3, 2), rng.uniform(1, 3.5), 6) for p in paths
             for i in rng.integers(0, len(p), 5)]
-    mask = _stroke(paths, .8)*_step(_noise(rng, .8, 1.5), .1, 1.) + _blots(gaps)
+    mask = _stroke(paths, .8)*_step(_noise(rng, .8, 1.6), .1, 1.) + _blots(gaps)
     s.paint((150, 122, 98), np.minimum(mask, 1)*rng.uniform(.5, .9))
 
 def _bloom(s, rng):
@@ -210,9 +232,9 @@ def _bloom(s, rng):
 
 def _blow_down(s, rng):
     "Trees felled by a gust: a pale patch whose trunks lie as a fan away from where the wind came down"
-    c, origin = rng.uniform(60, N-60, 2), rng.uniform(-.5, .5, 2)
+    c, a = rng.uniform(60, N-60, 2), rng.uniform(0, 2*math.pi)
     at = c + rng.normal(0, 1, (260, 2))*rng.uniform(18, 42, 2)
-    d = at - (c + origin*240)
+    d = at - c + np.array([math.cos(a), math.sin(a)])*rng.uniform(70, 200) + rng.normal(0, 25, at.shape)
     d = d/np.hypot(*d.T)[:, None]*rng.uniform(2, 6, (260, 1))
     trunks = _stroke(list(np.stack([at-d, at+d], 1)), .5)
     r = np.exp(-((_X-c[0])**2 + (_Y-c[1])**2)/2/38**2)
@@ -220,24 +242,28 @@ def _blow_down(s, rng):
     s.paint((158, 148, 124), trunks*.6)
 
 def _pit(s, rng):
-    "A conventional mine: one large bright pit cut in terraces, orange to pale, at times with a pond at the bottom"
-    c = rng.uniform(60, N-60, 2)
-    mask = _ragged(_blots([_blot(rng, c, rng.uniform(55, 95), 7)]), rng, 3, .1)
-    depth = _blur(mask, 16) + .05*_noise(rng, 1.6, 3.5)
-    edge = depth*rng.integers(5, 10)
-    bench = np.abs(edge % 1 - .5)*2
-    s.paint(_pick(rng, (178, 108, 78), (196, 168, 132), (168, 128, 98)), mask, .82 + .22*bench + .08*_noise(rng, 1., 1.5))
-    s.paint((92, 108, 96), _step(depth, .93, .02)*mask)
+    "A conventional mine: one large bright pit, orange to pale, cut in terraces and crossed by haul tracks"
+    c = rng.uniform(40, N-40, 2)
+    mask = _ragged(_blots([_blot(rng, c, rng.uniform(50, 100), 11, .4)]), rng, 3, .15)
+    rough = _noise(rng, 1.5, 3.5)
+    depth = (_blur(mask, 18) + .14*rough)*rng.integers(4, 8)
+    bench = _step(np.abs(depth % 1 - .5), .12, .12)
+    s.paint(_pick(rng, (166, 98, 72), (184, 158, 124), (160, 120, 92)), mask, .86 + .14*bench + .07*_noise(rng, .9, 1.6))
+    s.paint((96, 76, 62), mask*_step(rough, 1., 1.)*.6)
+    s.paint((204, 176, 146), mask*_stroke([_path(rng, 1., 90, c), _path(rng, .8, 140, c)], 1.5)*.6)
+    if rng.random() < .3: s.paint((92, 108, 96), mask*_step(-rough, 1.5, .2))
     s.clear(mask, c)
 
 def _diggings(s, rng):
     "Artisanal mines: pale sand heaps and turbid pools, turquoise to ochre, torn open along a watercourse"
     p = s.rivers[0] if s.rivers else _path(rng, .8, 150)
-    band = _blur(_stroke([p], rng.uniform(30, 60)), 14)
-    mask = _step(band + .28*_noise(rng, 1., 2.), .55, .15)
-    s.paint((196, 164, 118), mask, 1 + .10*_noise(rng, .9, 1.5))
-    pools = _step(_noise(rng, 1.3, 3.5), .5, .1)*_step(mask, .9, .2)
-    s.paint(_pick(rng, (128, 150, 112), (84, 128, 106), (192, 146, 84), (160, 120, 80)), pools)
+    band = _blur(_stroke([p], rng.uniform(20, 50)), 14)
+    heaps = _noise(rng, .9, 2.5)
+    mask = _ragged(_step(band + .3*_noise(rng, 1.5, 4), .6, .1), rng, 1.5, .12)
+    s.paint(_pick(rng, (190, 158, 112), (176, 152, 120)), mask*.95, 1 + .10*heaps + .05*_noise(rng, .5, 1.6))
+    s.paint((112, 98, 66), mask*_step(heaps, 1.1, .8)*.7)
+    pools = _step(_noise(rng, 1.7, 4), rng.uniform(.2, 1.1), .08)*_step(mask, .9, .2)
+    s.paint(_pick(rng, (128, 146, 108), (84, 124, 102), (184, 142, 84), (150, 116, 80)), pools)
     s.clear(mask)
 
 def _road(s, rng):
@@ -261,71 +287,76 @@ def _roofs(s, rng):
     p = s.roads[0] if s.roads else _path(rng, .3, 200, length=rng.uniform(60, 240))
     inside = p[((p > 8) & (p < N-8)).all(1)]
     if not len(inside): inside = rng.uniform(40, N-40, (12, 2))
-    a, k = rng.integers(len(inside)), int(np.exp(rng.uniform(math.log(8), math.log(120))))
+    a, k = rng.integers(len(inside)), int(np.exp(rng.uniform(math.log(5), math.log(90))))
     stretch = inside[max(0, a-3-k//6): a+3+k//6]
-    at = stretch[rng.integers(len(stretch), size=k)] + rng.normal(0, 4+k/12, (k, 2))
+    at = stretch[rng.integers(len(stretch), size=k)] + rng.choice([-1, 1], (k, 2))*rng.gamma(3, 1.5+k/40, (k, 2))
     turn = rng.uniform(0, math.pi)
-    yard = _ragged(np.minimum(_blots([_blot(rng, c, 8, 6) for c in at]), 1), rng, 2.5, .2)
-    s.paint((128, 112, 86), yard*.6)
-    colours = [(225, 222, 214), (205, 196, 184), (168, 104, 84), (176, 178, 178), (190, 160, 130)]
+    yard = _ragged(np.minimum(_blots([_blot(rng, c, 6, 6) for c in at]), 1), rng, 3, .2)
+    s.paint((122, 108, 82), yard*.55)
+    colours = [(214, 210, 202), (190, 182, 170), (152, 100, 82), (164, 164, 162), (174, 148, 122)]
     layer = Image.new('RGB', (2*N, 2*N))
     pen = ImageDraw.Draw(layer)
     quads = []
     for c in at:
-        w, h = rng.uniform(1., 2.6, 2)
+        w, h = rng.uniform(.7, 1.9, 2)
         e = np.array([(math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))])
         q = c + np.array([(-w, -h), (w, -h), (w, h), (-w, h)])@e
         quads.append(q)
         pen.polygon([tuple(x) for x in 2*q], fill=colours[rng.integers(len(colours))])
     mask = _blots(quads)
-    s.img *= 1 - .5*np.roll(mask, (1, 1), (0, 1))[..., None]*(1-mask[..., None])
-    roof = np.asarray(layer.reduce(2), np.float32)  # edges carry the colour times the mask
-    s.img += roof - mask[..., None]*s.img
+    s.img *= 1 - .5*np.roll(mask, (1, 1), (0, 1))*(1-mask)
+    roof = np.asarray(layer.reduce(2), np.float32).transpose(2, 0, 1)  # edges carry the colour times the mask
+    s.img += roof - mask*s.img
     s.clear(yard)
 
 # Bottom to top: what is painted later lies on top.
-_PAINTERS = dict(water=_water, agriculture=_fields, cultivation=_plots, bare_ground=_soil, slash_burn=_burn,
-    selective_logging=_logging, blooming=_bloom, blow_down=_blow_down, conventional_mine=_pit, artisinal_mine=_diggings,
+_PAINTERS = dict(bare_ground=_soil, agriculture=_fields, blooming=_bloom, cultivation=_plots, slash_burn=_burn,
+    selective_logging=_logging, blow_down=_blow_down, conventional_mine=_pit, water=_water, artisinal_mine=_diggings,
     road=_road, habitation=_roofs)
 
 # ---- air and sensor ---------------------------------------------------------------------------------------------
 
 def _air(s, rng, lo=0., hi=.36):
     "The air's own light: little of it on a clear day; uneven, and tinted by the hour"
+    if s.cleared.mean() > .3: hi = max(hi, .55)  # farmed land is drier and smokier
     t = lo + (hi-lo)*rng.beta(1.1, 2.)
-    veil = np.float32([158, 166, 160])*rng.uniform(.9, 1.1)*rng.uniform(.94, 1.06, 3)
-    t = np.clip(t*(1 + .08*_noise(rng, 2., 3.5)), 0, .97)[..., None]
-    s.img += t*(veil.astype(np.float32) - s.img)
+    veil = _rgb((158, 165, 160)*rng.uniform(.95, 1.05, 3)*rng.uniform(.9, 1.1))
+    s.paint(veil, np.clip(t*(1 + .04*_noise(rng, 2., 8)), 0, .97))
 
 def _haze(s, rng):
     "Haze: a bluish white veil, thick enough to wash the ground out but not to hide it"
-    _air(s, rng, .38, .85)
+    _air(s, rng, .42, .92)
 
 def _clouds(s, rng):
-    "Fair-weather clouds: soft white masses, each with its dark shadow thrown to one side"
+    "Fair-weather clouds: soft white masses, each with its dark shadow thrown to one side; some thin as smoke"
     _air(s, rng)
-    puff = _noise(rng, 1.75, 1.7)
-    alpha = _step(puff, np.quantile(puff, 1 - rng.uniform(.03, .4)) + .25, rng.uniform(.7, 1.3))
-    dx, dy = rng.integers(-45, 46, 2)
-    shadow = _blur(np.roll(alpha, (dy, dx), (0, 1)), 2)
-    s.img *= 1 - .55*shadow[..., None]
-    s.paint(np.float32([234, 232, 226]), alpha**1.2, 1 + .05*np.roll(puff, 4, 0) - .03*puff)
+    puff = _noise(rng, 1.75, rng.choice([1.5, 2.4]))
+    top = np.quantile(puff[::3, ::3], 1 - .01 - .3*rng.beta(1, 2.5))  # covers 1 to 31% of the chip
+    alpha = _step(puff, top + .4, rng.uniform(.8, 1.8))
+    alpha = alpha*alpha*(3 - 2*alpha)*rng.choice([.95, rng.uniform(.3, .9)])
+    shadow = _blur(np.roll(alpha, rng.integers(-45, 46, 2), (0, 1)), 3)
+    s.img *= 1 - rng.uniform(.2, .6)*shadow
+    s.paint((222, 220, 212), alpha, 1 + .07*np.roll(puff - top, 3, 0)*_step(puff, top + .4, .8))
 
 def _overcast(s, rng):
-    "Cloudy: nothing but white or grey, even as paper or heaped up"
-    s.img[:] = np.float32([1, 1, .94])*rng.uniform(.95, 1.05, 3)*rng.uniform(95, 225)
-    amount = rng.choice([.015, .04, .2], p=[.5, .25, .25])
-    s.img *= (1 + amount*_noise(rng, 1.6) + .006*_noise(rng, .2))[..., None]
+    "Cloudy: nothing but white or grey, even as paper, or heaped up with dark gaps"
+    tone = _rgb((1, 1, .94)*rng.uniform(.96, 1.04, 3))*np.float32(np.clip(rng.normal(158, 36), 95, 225))
+    s.img[:] = tone*(1 + rng.choice([.01, .04])*_noise(rng, 1.7) + .006*_noise(rng, .2))
+    if rng.random() < .25:
+        s.paint(tone*_rgb((.5, .57, .58)), _step(_noise(rng, 1.4), rng.uniform(-.5, 1), 3.5)*.9)
 
 _SKY = dict(clear=_air, haze=_haze, partly_cloudy=_clouds, cloudy=_overcast)
 
 def _sensor(s, rng):
     "Colour balance, uneven light, the lens's blur and a little noise: (N, N, 3) uint8"
-    gain = rng.normal(1, .05)*rng.normal(1, (.05, .02, .07))
-    light = 1 + .03*_noise(rng, 2.2, 3.5)
-    img = np.clip(s.img*light[..., None]*gain, 0, 250).astype(np.uint8)
-    img = np.asarray(Image.fromarray(img).filter(ImageFilter.GaussianBlur(rng.uniform(.7, 1.1))), np.float32)
-    return np.clip(img + rng.normal(0, .7, (N, N, 1)), 0, 255).astype(np.uint8)
+    gain = _rgb(rng.normal(1, .05)*rng.normal(1, (.025, .01, .03)))
+    img = s.img*(gain*(1 + .015*_noise(rng, 2.2, 8)))
+    w = np.float32(rng.uniform(.2, .45))
+    for v in img, img.transpose(0, 2, 1):  # a kernel of about (w/2, 1-w, w/2) each way
+        v[:, 1:] += w*(v[:, :-1] - v[:, 1:])
+        v[:, :-1] += w*(v[:, 1:] - v[:, :-1])
+    img += rng.random((N, N), np.float32)*2 - 1
+    return np.ascontiguousarray(np.clip(img, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 # ---- the public face --------------------------------------------------------------------------------------------
 
@@ -387,7 +418,7 @@ def write_chips(
         (tmp/'train-jpg').mkdir()
         rows = draw_tags(n, seed)
         for i, tags in enumerate(rows) if progress is None else progress(enumerate(rows), total=n):
-            Image.fromarray(draw_chip(tags, (seed, i), size)).save(tmp/'train-jpg'/f'train_{i}.jpg', quality=85)
+            Image.fromarray(draw_chip(tags, (seed, i), size)).save(tmp/'train-jpg'/f'train_{i}.jpg', quality=90)
         with open(tmp/'train_v2.csv', 'w', newline='', encoding='utf-8') as f:
             csv.writer(f, lineterminator='\n').writerows(
                 [('image_name', 'tags'), *((f'train_{i}', ' '.join(tags)) for i, tags in enumerate(rows))])
