@@ -81,23 +81,22 @@ def _newton(z, y, bias, iters=50):
         if gain.max() < 1e-12: break
     return a, b
 
-def fit_platt(probs, targs):
-    """A `Calibrator` with a slope and a bias a tag (Platt 1999), fitted on *held-out* `probs` and `targs`, both `(n, tags)`.
+def _soft(y):
+    "Platt's targets, `(pos+1)/(pos+2)` and `1/(neg+2)`: they keep a fit finite where a tag is rare, absent or perfectly separated"
+    if not y.numel(): raise ValueError(f"targs has shape {tuple(y.shape)}: nothing to fit on")
+    pos, neg = y.sum(0), (~y).sum(0)
+    return torch.where(y, (pos + 1)/(pos + 2), 1/(neg + 2)).double()
 
-    Platt's softened targets keep it finite where a tag is rare, absent or perfectly separated."""
+def fit_platt(probs, targs):
+    "A `Calibrator` with a slope and a bias a tag (Platt 1999), fitted on *held-out* `probs` and `targs`, both `(n, tags)`"
     probs = check_probs(probs)
-    y = check_targs(targs, probs).double()
-    if not len(y): raise ValueError("probs has no rows: nothing to fit on")
-    pos = y.sum(0)
-    return Calibrator(*_newton(_logit(probs), torch.where(y > 0, (pos + 1)/(pos + 2), 1/(len(y) - pos + 2)), bias=True))
+    return Calibrator(*_newton(_logit(probs), _soft(check_targs(targs, probs)), bias=True))
 
 def fit_temperature(probs, targs):
     "A `Calibrator` with one temperature for all tags (Guo et al. 2017: `slope` is 1/temperature), fitted on *held-out* predictions"
     probs = check_probs(probs)
-    y = check_targs(targs, probs).double()
-    if not y.numel(): raise ValueError("probs has no rows: nothing to fit on")
-    a, b = _newton(_logit(probs).reshape(-1, 1), y.reshape(-1, 1), bias=False)
-    return Calibrator(a.expand(y.shape[1]), b.expand(y.shape[1]))
+    a, b = _newton(_logit(probs).reshape(-1, 1), _soft(check_targs(targs, probs).reshape(-1, 1)), bias=False)
+    return Calibrator(a.expand(probs.shape[1]), b.expand(probs.shape[1]))
 
 # %% ../nbs/01c_calibration.ipynb #crossfit-calibrate
 def kfolds(

@@ -76,20 +76,18 @@ def fbeta(
 
 # %% ../nbs/01_metrics.ipynb #cuts
 def _cuts(p):
-    "For `(m,)` probabilities: their order, highest first; the threshold that lets through the k = 0..m highest; and where that can be"
-    p, order = p.sort(descending=True, stable=True)
-    edge = torch.cat([p.new_ones(1), p, p.new_zeros(1)])
+    "For an array `(m,)`: its order, highest first; the places k = 0..m where the k highest can be let through; the thresholds that do so"
+    order = np.argsort(-p, kind='stable')
+    edge = np.concatenate([[1], p[order], [0]]).astype(p.dtype)
     hi, lo = edge[:-1], edge[1:]
-    # The midpoint, unless rounding would lift it to the upper of two neighbours. Equal values cannot be parted, nor 0 let through.
-    mid, can = (hi + lo)/2, hi > lo
-    can[0] = True
-    return order, torch.where(mid < hi, mid, lo), can
+    k = np.flatnonzero((hi > lo) | (np.arange(len(hi)) == 0)) # equal values cannot be parted, nor a 0 be let through
+    mid = (hi + lo)/2 # unless rounding lifts it to the upper of two neighbours
+    return order, k, np.where(mid < hi, mid, lo)[k]
 
-def _best_cut(gain, order, thresh, can):
-    "The threshold above which the `(m,)` gains sum to most (the highest such threshold), and that sum"
-    total = torch.cat([gain.new_zeros(1), gain[order].cumsum(0)])
-    best = torch.where(can, total, -torch.inf).argmax()
-    return thresh[best], total[best]
+def _best_cut(gain, order, k, thresh):
+    "The (highest) threshold above which the `(m,)` gains sum to most, and that sum"
+    total = np.concatenate([[0], gain[order].cumsum()])[k]
+    return thresh[total.argmax()], total.max()
 
 def _gains(probs, targs, beta2):
     "What each tag adds to its chip's F-beta when the chip's tags are predicted one by one, likeliest first; `(n, tags)`, in their columns"
@@ -121,14 +119,14 @@ def tag_table(
     pred = _predict(probs, thresh)
     tp, true, n_pred = (x.sum(0).double() for x in (pred & targs, targs, pred))
     best = []
-    for q, y, n in zip(probs.T, targs.T, true):
-        order, cut, can = _cuts(q)
-        score = _ratio(y[order].cumsum(0), n, torch.arange(1, len(q) + 1), beta2)
-        best.append(cut[1:][torch.where(can[1:], score, -1).argmax()])
+    for q, y in zip(probs.T.numpy(), targs.T.numpy()):
+        order, k, cut = _cuts(q)
+        score = (1 + beta2)*y[order].cumsum()/(beta2*y.sum() + np.arange(1, len(q) + 1))
+        best.append(cut[np.concatenate([[0], score])[k].argmax()])
     seen = true > 0
     ap = [average_precision_score(t, q) if s else float('nan') for t, q, s in zip(targs.T.numpy(), probs.T.numpy(), seen)]
     return pd.DataFrame(dict(tag=vocab, count=true.long(), precision=tp/n_pred.clamp(min=1), recall=tp/true.clamp(min=1),
-        fbeta=_ratio(tp, true, n_pred, beta2), average_precision=ap, best_thresh=torch.where(seen, torch.stack(best).double(), torch.nan))).set_index('tag')
+        fbeta=_ratio(tp, true, n_pred, beta2), average_precision=ap, best_thresh=np.where(seen, best, np.nan))).set_index('tag')
 
 # %% ../nbs/01_metrics.ipynb #threshold-curve
 def threshold_curve(
@@ -156,7 +154,8 @@ def best_threshold(
 ):
     "The one threshold, a float, of the highest mean F-beta per chip on these chips: exact, every observed probability is tried"
     probs, targs = _pair(probs, targs)
-    return _best_cut(_gains(probs, targs, check_beta(beta)).flatten(), *_cuts(probs.flatten()))[0].item()
+    gains = _gains(probs, targs, check_beta(beta))
+    return _best_cut(gains.flatten().cpu().numpy(), *_cuts(probs.flatten().cpu().numpy()))[0].item()
 
 def best_thresholds(
     probs, # (n, tags), in 0..1
@@ -164,26 +163,29 @@ def best_thresholds(
     beta:float=2,
     start=None, # thresholds to set out from: `best_threshold` by default
     sweeps:int=50, # at most so many rounds over the tags
+    tol:float=1e-6, # a step that lifts the mean by less is not taken
 ):
     """One threshold a tag, `(tags,)`, by coordinate ascent on the mean F-beta per chip.
 
     Each step moves one tag's threshold to its best place given the others, exactly: every observed probability of the tag
-    is tried. It ends where no single threshold can be moved for the better: never below its start, though
-    moving two at once might still gain. Fitted and scored on the same chips it flatters: see `crossfit_fbeta`."""
+    is tried. It ends where no single move gains `tol`: never below its start, though moving two at once might still gain.
+    Fitted and scored on the same chips it flatters: see `crossfit_fbeta`."""
     probs, targs = _pair(probs, targs)
     beta2 = check_beta(beta)
     thresh = check_thresh(best_threshold(probs, targs, beta) if start is None else start, probs).expand(probs.shape[1]).clone()
-    cols, ys = probs.T.contiguous(), targs.T.contiguous()
-    preds, cuts, true = [p > t for p, t in zip(cols, thresh)], [_cuts(p) for p in cols], targs.sum(1)
-    tp, n_pred = sum(p & y for p, y in zip(preds, ys)) + 0, sum(p + 0 for p in preds)
+    # NumPy from here: hundreds of small steps one after another, where a thread pool only costs.
+    preds = _predict(probs, thresh).T.contiguous().cpu().numpy()
+    cols, ys = probs.T.contiguous().cpu().numpy(), targs.T.contiguous().cpu().numpy()
+    cuts, true = [_cuts(p) for p in cols], beta2*ys.sum(0)
+    tp, n_pred = (preds & ys).sum(0), preds.sum(0)
     for _ in range(sweeps):
         moved = False
         for j, (p, y) in enumerate(zip(cols, ys)):
-            tp0, n0 = tp - (preds[j] & y).long(), n_pred - preds[j].long()
-            gain = _ratio((tp0 + y).double(), true, n0 + 1, beta2) - _ratio(tp0.double(), true, n0, beta2)
+            tp0, n0 = tp - (preds[j] & y), n_pred - preds[j]
+            gain = (1 + beta2)*((tp0 + y)/(true + n0 + 1) - tp0/np.maximum(true + n0, 1e-300)) # 0/0 is 0, as in `_ratio`
             t, total = _best_cut(gain, *cuts[j])
-            if total <= gain[preds[j]].sum() + 1e-9: continue
-            thresh[j], preds[j], moved = t, p > t, True
+            if total <= gain @ preds[j] + tol*len(p): continue
+            thresh[j], preds[j], moved = t.item(), p > t, True
             tp, n_pred = tp0 + (preds[j] & y), n0 + preds[j]
         if not moved: break
     return thresh
