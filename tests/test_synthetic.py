@@ -1,0 +1,221 @@
+"Chips drawn by code: the real table's frequencies, a picture for every tag, and a folder that is whole or not there."
+import csv, os, threading
+from collections import Counter
+from pathlib import Path
+import numpy as np, pytest
+from PIL import Image
+from planet import synthetic
+from planet.synthetic import WEATHER, TAGS, draw_tags, draw_chip, write_chips, synthetic_folder
+
+# Chips per tag in the competition's training table (40,479 chips), as published; not read from the package's own file.
+COUNTS = dict(primary=37513, clear=28431, agriculture=12315, road=8071, water=7411, partly_cloudy=7261,
+    cultivation=4477, habitation=3660, haze=2697, cloudy=2089, bare_ground=862, selective_logging=340, artisinal_mine=339, blooming=332,
+    slash_burn=209, conventional_mine=100, blow_down=98)
+
+# ---- tags
+
+def test_vocab_is_the_competitions():
+    assert list(TAGS) == sorted(COUNTS) and set(WEATHER) <= set(TAGS) and len(TAGS) == 17
+
+def test_tag_frequencies_within_sampling_error():
+    n = 40_000
+    got = Counter(t for tags in draw_tags(n, 1) for t in tags)
+    for tag, count in COUNTS.items():
+        p = count/40479
+        assert abs(got[tag] - n*p) < 4.5*np.sqrt(n*p*(1-p)), tag
+
+def test_weather_is_exclusive_and_cloudy_alone():
+    rows = draw_tags(5000, 2)
+    assert all(len(set(t) & set(WEATHER)) == 1 for t in rows)
+    assert all(t == ['cloudy'] for t in rows if 'cloudy' in t) and ['cloudy'] in rows
+    assert all(t == sorted(set(t)) for t in rows) and len({tuple(t) for t in rows}) > 100
+
+def test_tags_are_seeded_and_the_callers_own():
+    rows = draw_tags(50, 3)
+    assert rows == draw_tags(50, 3) != draw_tags(50, 4)
+    for t in rows: t.append('changed')
+    assert 'changed' not in {t for row in draw_tags(50, 3) for t in row}
+
+# ---- pictures
+
+def test_same_seed_same_bytes_whatever_came_before():
+    tags = 'agriculture clear habitation primary road water'.split()
+    a = draw_chip(tags, (42, 7))
+    draw_chip(['cloudy'], 5)
+    np.testing.assert_array_equal(a, draw_chip(reversed(tags), (42, 7)))
+    assert a.dtype == np.uint8 and a.shape == (256, 256, 3)
+    for other in (42, 8), (43, 7): assert np.abs(a - draw_chip(tags, other).astype(int)).mean() > 2
+
+def test_size_is_the_same_scene_resized():
+    big, small = (draw_chip(['clear', 'primary', 'water'], 3, s).astype(float) for s in (256, 64))
+    assert small.shape == (64, 64, 3)
+    assert np.abs(big.reshape(64, 4, 64, 4, 3).mean((1, 3)) - small).mean() < 3
+
+@pytest.mark.parametrize('tags', [[], ['water'], ['road'], ['blooming', 'haze'], TAGS], ids=' '.join)
+def test_any_set_of_tags_can_be_drawn(tags):
+    for size in 1, 33: assert draw_chip(tags, 0, size).shape == (size, size, 3)
+
+def test_unknown_tag_is_named():
+    with pytest.raises(ValueError, match="'glacier'.*primary"): draw_chip(['clear', 'glacier'])
+
+def light(x): return x.mean(-1)
+def p(q): return lambda x: np.percentile(light(x), q)
+def rough(x): return np.abs(np.diff(light(x), axis=1)).mean()
+def warm(x): return np.percentile(x[..., 0] - x[..., 2], 95)       # how brown the brownest ground is
+def saturation(x): return (np.ptp(x, -1)/x.max(-1)).mean()
+
+# Each tag's mark against the same places without it: (statistic, least mean difference in grey levels).
+MARKS = dict(agriculture=[(p(50), 10), (warm, 8)], artisinal_mine=[(p(99), 40), (warm, 20)],
+    bare_ground=[(p(95), 25), (warm, 15)], blooming=[(p(99.7), 12)], blow_down=[(p(99), 8), (rough, .1)],
+    conventional_mine=[(p(95), 35), (warm, 30)], cultivation=[(p(99), 18)], habitation=[(np.max, 60)],
+    partly_cloudy=[(p(99), 35)], road=[(p(99.7), 35)], selective_logging=[(p(99.7), 12), (rough, .08)],
+    water=[(p(99), 20), (warm, 8)])
+
+def pairs(with_, without, n=8):
+    return [[draw_chip(tags.split(), i).astype(float) for i in range(n)] for tags in (with_, without)]
+
+@pytest.mark.parametrize('tag', MARKS)
+def test_tag_leaves_its_mark(tag):
+    w = 'partly_cloudy primary' if tag == 'partly_cloudy' else f'clear primary {tag}'
+    a, b = pairs(w, 'clear primary')
+    assert min((np.abs(x - y).max(-1) > 10).mean() for x, y in zip(a, b)) > .002, 'a chip where nobody would see the tag'
+    for stat, least in MARKS[tag]: assert np.mean([stat(x) - stat(y) for x, y in zip(a, b)]) > least
+
+def test_primary_is_dark_rough_and_green():
+    a, b = pairs('clear primary', 'clear')
+    assert np.mean(b) - np.mean(a) > 25 and np.mean([rough(x) for x in a]) > np.mean([rough(x) for x in b])
+    assert all(x[..., 1].mean() > max(x[..., 0].mean(), x[..., 2].mean()) for x in a)
+
+def test_haze_lifts_the_dark_and_flattens():
+    a, b = pairs('haze primary', 'clear primary')
+    assert all(p(5)(x) > p(5)(y) for x, y in zip(a, b)) and np.mean([p(5)(x) - p(5)(y) for x, y in zip(a, b)]) > 30
+    assert np.mean([rough(x) for x in a]) < .85*np.mean([rough(x) for x in b])
+
+def test_cloudy_is_bright_grey_and_hides_all():
+    a, b = pairs('cloudy', 'clear primary')
+    assert min(light(x).mean() for x in a) > 75 and np.mean(a) - np.mean(b) > 60
+    assert np.mean([saturation(x) for x in a]) < .6*np.mean([saturation(x) for x in b])
+
+def test_clouds_throw_shadows():
+    a, b = pairs('partly_cloudy primary', 'clear primary')
+    assert np.mean([(light(x) < light(y) - 4).mean() for x, y in zip(a, b)]) > .005
+    assert np.mean([(light(x) > light(y) + 25).mean() for x, y in zip(a, b)]) > .02
+
+def test_burn_scar_darkens_the_farm():
+    a, b = pairs('agriculture clear primary slash_burn', 'agriculture clear primary', 10)
+    assert np.mean([(light(x) < light(y) - 12).mean() for x, y in zip(a, b)]) > .02
+
+def test_rivers_keep_their_place_among_fields():
+    "Fields must not bury the water: what changes when water is tagged is still a river's worth of pixels"
+    a, b = pairs('agriculture clear primary water', 'agriculture clear primary')
+    assert min((np.abs(x - y).max(-1) > 6).mean() for x, y in zip(a, b)) > .004
+
+def test_chips_vary():
+    means = np.array([draw_chip(['clear', 'primary'], i).mean((0, 1)) for i in range(24)])
+    assert (means.std(0) > 5).all()  # 13 on real chips
+
+# ---- folders
+
+def images(folder): return {f.name: f.read_bytes() for f in (folder/'train-jpg').iterdir()}
+
+def test_layout_and_table(tmp_path):
+    path = write_chips(tmp_path/'deep'/'chips', 9, 48, 5)
+    assert path == tmp_path/'deep'/'chips' and sorted(x.name for x in path.iterdir()) == ['train-jpg', 'train_v2.csv']
+    rows = list(csv.DictReader((path/'train_v2.csv').open(newline='')))
+    assert list(rows[0]) == ['image_name', 'tags'] and [r['image_name'] for r in rows] == [f'train_{i}' for i in range(9)]
+    assert [r['tags'].split() for r in rows] == draw_tags(9, 5)
+    for i, r in enumerate(rows):
+        im = Image.open(path/'train-jpg'/f'train_{i}.jpg')
+        assert im.size == (48, 48) and im.mode == 'RGB'
+        drawn = draw_chip(r['tags'].split(), (5, i), 48)
+        assert np.abs(np.asarray(im, float) - drawn).mean() < 6, 'the picture is not the one of its row'
+    assert [x.name for x in path.parent.iterdir()] == ['chips']
+
+def test_same_arguments_same_files(tmp_path):
+    a, b, c = (write_chips(tmp_path/str(i), 6, 32, s) for i, s in enumerate((1, 1, 2)))
+    assert images(a) == images(b) != images(c) and len(images(a)) == 6
+
+def test_progress_sees_every_chip(tmp_path):
+    seen = []
+    def progress(it, total):
+        for x in it: seen.append(total); yield x
+    write_chips(tmp_path/'a', 5, 16, progress=progress)
+    assert seen == [5]*5
+
+@pytest.mark.parametrize('fault', [OSError(28, 'No space left on device'), KeyboardInterrupt(), MemoryError()], ids=repr)
+def test_failure_leaves_nothing(tmp_path, monkeypatch, fault):
+    save, calls = Image.Image.save, []
+    def failing(self, *args, **kw):
+        calls.append(1)
+        if len(calls) > 5: raise fault
+        return save(self, *args, **kw)
+    monkeypatch.setattr(Image.Image, 'save', failing)
+    with pytest.raises(type(fault)) as e: write_chips(tmp_path/'chips', 60, 16)
+    assert not list(tmp_path.iterdir()) and len(calls) < 60
+    if isinstance(fault, OSError): assert 'chips: No space left' in str(e.value) and '\n' not in str(e.value)
+
+def test_interrupt_in_the_bar_leaves_nothing(tmp_path):
+    def progress(it, total):
+        yield next(it)
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): write_chips(tmp_path/'chips', 40, 16, progress=progress)
+    assert not list(tmp_path.iterdir())
+
+def test_existing_folder_is_kept(tmp_path):
+    (tmp_path/'mine').mkdir()
+    with pytest.raises(FileExistsError, match='mine: it exists already'): write_chips(tmp_path/'mine', 2, 16)
+    assert [x.name for x in tmp_path.iterdir()] == ['mine']
+
+@pytest.mark.parametrize('kw', [dict(n=0), dict(size=0)])
+def test_nothing_to_draw(tmp_path, kw):
+    with pytest.raises(ValueError, match='at least 1'): write_chips(tmp_path/'x', **kw)
+
+def test_second_call_reuses_the_cache(tmp_path, monkeypatch):
+    a = synthetic_folder(4, 16, cache=tmp_path)
+    monkeypatch.setattr(synthetic, 'draw_chip', lambda *args: pytest.fail('drew again'))
+    assert synthetic_folder(4, 16, cache=str(tmp_path)) == a and len(images(a)) == 4
+
+def test_cache_keeps_drawings_apart(tmp_path, monkeypatch):
+    made = {synthetic_folder(2, 16, cache=tmp_path), synthetic_folder(3, 16, cache=tmp_path),
+            synthetic_folder(2, 17, cache=tmp_path), synthetic_folder(2, 16, 1, cache=tmp_path)}
+    monkeypatch.setattr(synthetic, 'DRAWING', -1)
+    assert len(made | {synthetic_folder(2, 16, cache=tmp_path)}) == 5
+
+def test_cache_place(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'xdg'))
+    monkeypatch.delenv('PLANET_CACHE', raising=False)
+    assert synthetic_folder(1, 8).parent == tmp_path/'xdg'/'planet'
+    monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'own'))
+    assert synthetic_folder(1, 8).parent == tmp_path/'own'
+
+def test_two_at_once_share_one_drawing(tmp_path):
+    both, out = threading.Barrier(2), []
+    def progress(it, total):
+        both.wait(30)  # both have found the cache empty
+        return it
+    def work(): out.append(synthetic_folder(3, 16, cache=tmp_path, progress=progress))
+    ts = [threading.Thread(target=work) for _ in range(2)]
+    for t in ts: t.start()
+    for t in ts: t.join()
+    assert len(out) == 2 and out[0] == out[1] and list(tmp_path.iterdir()) == out[:1] and len(images(out[0])) == 3
+
+def test_unwritable_cache_says_so(tmp_path):
+    (tmp_path/'file').write_text('in the way')
+    with pytest.raises(OSError, match=r'cannot write synthetic chips to .*file.*\$PLANET_CACHE') as e:
+        synthetic_folder(2, 16, cache=tmp_path/'file')
+    assert '\n' not in str(e.value)
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')
+def test_read_only_cache_says_so(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OSError, match='cannot write synthetic chips.*Permission denied'):
+            synthetic_folder(2, 16, cache=tmp_path)
+    finally: tmp_path.chmod(0o700)
+
+def test_table_is_packaged():
+    rows = list(csv.DictReader(Path(synthetic.__file__).with_name('tag_sets.csv').open(newline='')))
+    assert len(rows) == 411 and sum(int(r['count']) for r in rows) == 40479
+    total = Counter()
+    for r in rows: total.update({t: int(r['count']) for t in r['tags'].split()})
+    assert total == COUNTS
