@@ -1,0 +1,150 @@
+"Where chips come from: a folder, the competition, fastai's sample, or our own drawings. Each ends in one `Chips`."
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+import os, tarfile
+import numpy as np, pandas as pd
+from planet import synthetic
+from planet.cli import UserError, near_names, progress, say
+
+__all__ = ['Chips', 'find_chips', 'from_folder', 'competition_folder']
+
+TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
+FOLDERS = 'train', 'train-jpg', '.'
+SUFFIXES = '.jpg', '.jpeg', '.png'
+CONNECT_SECONDS = 5
+
+competition_folder = Path('data/planet') # where `--data auto` looks for the competition's chips
+
+@dataclass
+class Chips:
+    "Tagged chips: the one value that every source yields and every consumer takes."
+    table: pd.DataFrame # a row a chip: `image_name`, `tags` (a list of str, in the vocab's order), `path`
+    vocab: list[str] # every tag of the whole table, sorted, so that none can be missing from a training split
+    source: str # what they are, in a few words
+    root: Path # the folder they lie in
+    left_out: list[str] = field(default_factory=list) # image names of broken files that were left out
+
+    def __len__(self): return len(self.table)
+    def __getitem__(self, rows) -> 'Chips':
+        "The chips at `rows` (a list, an array or a slice of positions), with the whole vocab."
+        return Chips(self.table.iloc[rows].reset_index(drop=True), self.vocab, self.source, self.root, self.left_out)
+
+    def facts(self, dls) -> dict:
+        "What a record says of these chips and of their split into `dls`."
+        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab,
+                    train=len(dls.train_ds), valid=len(dls.valid_ds), left_out=self.left_out)
+
+    @property
+    def paths(self) -> list[Path]: return list(self.table.path)
+
+    @property
+    def targets(self) -> np.ndarray: # bool, `(chips, tags)`
+        "Multi-hot targets in the vocab's order."
+        column = {tag: i for i, tag in enumerate(self.vocab)}
+        hot = np.zeros((len(self), len(self.vocab)), dtype=bool)
+        for row, tags in enumerate(self.table.tags): hot[row, [column[t] for t in tags]] = True
+        return hot
+
+    def without(self, bad:dict, # path -> what is wrong with it
+                skip:bool=False, # leave such chips out, rather than raise?
+               ) -> 'Chips':
+        "These chips less the `bad` ones, which are named in `left_out`; raises `UserError` unless `skip`."
+        if not bad: return self
+        named = '; '.join(f'{p} ({why})' for p, why in list(bad.items())[:3])
+        if not skip: raise UserError(f"{len(bad)} of {len(self)} chips cannot be read: {named}{' ...' if len(bad)>3 else ''}. "
+                                     "Fetch them again, or leave them out with --skip_bad")
+        broken = self.table.path.isin(bad)
+        left = Chips(self.table[~broken].reset_index(drop=True), self.vocab, self.source, self.root,
+                     self.left_out + list(self.table.image_name[broken]))
+        if len(left) < 2: raise UserError(f"{self.root}: {named}; {len(left)} readable chips are left, and training needs two at least")
+        return left
+
+def _read_table(path):
+    "`image_name` and `tags` of a label table, checked; tags become lists without repeats."
+    try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as e: raise UserError(f"{path} is no table of comma-separated values: {e}") from None
+    if missing := [c for c in ('image_name', 'tags') if c not in table]:
+        raise UserError(f"{path} has no column {' and no column '.join(missing)} (it has {', '.join(table.columns)}): "
+                        "name its columns image_name,tags")
+    if not len(table): raise UserError(f"{path} has a header and no rows: it needs a row a chip")
+    if (twice := table.image_name[table.image_name.duplicated()]).any():
+        raise UserError(f"{path} names {twice.nunique()} chips more than once, such as {', '.join(twice.unique()[:3])}: keep one row each")
+    table = table[['image_name', 'tags']].copy()
+    table['tags'] = [sorted(set(tags.split())) for tags in table.tags]
+    return table
+
+def _find_images(root, names):
+    "The file of each of `names`, or `None`, from whichever of the usual folders holds the most of them."
+    def files(folder):
+        if not (root/folder).is_dir(): return {}
+        listed = {entry.name for entry in os.scandir(root/folder)}
+        found = {}
+        for name in names:
+            ending = next((s for s in ('', *SUFFIXES) if name+s in listed and (s or name.lower().endswith(SUFFIXES))), None)
+            if ending is not None: found[name] = root/folder/(name+ending)
+        return found
+    best = max((files(f) for f in FOLDERS), key=len)
+    return [best.get(name) for name in names]
+
+def from_folder(root, # a folder with a label table and its images in `train/`, `train-jpg/` or beside it
+                source:str=None, # what the chips are; the folder's path by default
+               ) -> Chips:
+    """Chips from a folder in the competition's layout, with whatever tags its own table has.
+
+    Raises `UserError` where there is no table, it lacks a column or a row, an image is missing, or fewer than two chips
+    or two tags are left to tell apart.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise UserError(f"--data {root}: no such folder{near_names(root.name, siblings, 1)}")
+    path = next((root/name for name in TABLES if (root/name).is_file()), None)
+    if path is None: raise UserError(f"{root} holds no label table: put one of {', '.join(TABLES)} there, with the columns image_name,tags")
+    table = _read_table(path)
+    table['path'] = _find_images(root, table.image_name)
+    if (missing := table.image_name[table.path.isna()]).any():
+        raise UserError(f"{len(missing)} of {len(table)} chips in {path} have no image: {', '.join(missing[:3])}{' ...' if len(missing)>3 else ''}. "
+                        f"Put them into {root/'train'} (.jpg or .png), or take their rows out")
+    vocab = sorted({tag for tags in table.tags for tag in tags})
+    if len(vocab) < 2: raise UserError(f"{path} has {'one tag' if vocab else 'no tags'} ({', '.join(vocab)}): tagging needs two at least")
+    if len(table) < 2: raise UserError(f"{path} has a single chip: one is needed to train and one to score")
+    return Chips(table, vocab, source or str(root), root)
+
+def _sample():
+    "fastai's `URLs.PLANET_SAMPLE`, from its cache or downloaded; `UserError` where it cannot be had."
+    from fastai.data.external import URLs, fastai_path, untar_data
+    url = URLs.PLANET_SAMPLE
+    cached = fastai_path('data')/Path(urlsplit(url).path).stem
+    if not cached.is_dir():
+        try: # a quick look first: a download that cannot begin would keep its user waiting for minutes
+            urlopen(Request(url, method='HEAD'), timeout=CONNECT_SECONDS).close()
+            cached = untar_data(url)
+        except (OSError, EOFError, tarfile.TarError) as e:
+            raise UserError(f"fastai's sample of 1,000 real chips is not in {cached} and cannot be fetched from {url} ({e}): "
+                            "connect to the network, or take --data synthetic") from None
+    return from_folder(cached, "fastai's sample of the competition's chips")
+
+def _synthetic():
+    try: folder = synthetic.synthetic_folder(progress=progress)
+    except OSError as e: raise UserError(str(e)) from None
+    return from_folder(folder, 'synthetic chips, drawn by code')
+
+def find_chips(data:str='auto', # `auto`, `synthetic`, `sample` or a folder
+              ) -> Chips:
+    "The chips that `--data` asks for. Says in one line which were taken, and how to get better ones."
+    better = ''
+    if data == 'synthetic': chips = _synthetic()
+    elif data == 'sample': chips = _sample()
+    elif data != 'auto': chips = from_folder(data)
+    elif any((competition_folder/name).is_file() for name in TABLES): chips = from_folder(competition_folder, "the competition's chips")
+    else:
+        try: chips, better = _sample(), f"; for all 40,479 put the competition's files into {competition_folder}/"
+        except UserError:
+            chips = _synthetic()
+            better = (f"; for real ones connect to the network (fastai's sample, 15 MB), give --data FOLDER, "
+                      f"or put the competition's files into {competition_folder}/")
+    say(f"data: {len(chips):,} chips, {len(chips.vocab)} tags, {chips.source} ({chips.root}){better}")
+    return chips
