@@ -1,0 +1,54 @@
+"""Fine-tune a ResNet-50 into a tagger of satellite chips, and say how good it is on chips it has not seen.
+
+    python experiments/planet_resnet50.py --thresh 0.2
+"""
+from functools import partial
+from planet.cli import check_options, say, script
+
+@script
+def main(
+    data:str='auto', # chips: auto, synthetic, sample, or a folder with a label table and images
+    weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
+    arch:str='resnet50', # backbone, of torchvision or timm
+    size:int=128, # height and width of a chip, in pixels
+    bs:int=64, # chips in a batch
+    epochs:int=3, # epochs with all layers
+    freeze_epochs:int=4, # epochs with the head alone, before
+    lr:float=3e-3, # base learning rate
+    thresh:float=0.2, # a tag is predicted above this probability
+    valid_pct:float=0.2, # share of the chips that is held out
+    seed:int=42, # of the split, the head and the order of chips
+    workers:int=0, # processes that load batches
+    skip_bad:bool=False, # leave out chips that cannot be read, and record which
+    out:str='runs', # where the record goes
+):
+    "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on held-out chips and record the run."
+    options = dict(locals())
+    check_options(options)
+    # what follows takes seconds to import, so it comes after the options have been looked at
+    from fastai.torch_core import set_seed
+    from planet import plots
+    from planet.data import load_chips, tags_dls
+    from planet.learner import chip_learner, f2, fine_tune, held_out, score_tags
+    from planet.losses import BinaryCrossEntropyLoss, accuracy_multi
+    from planet.runs import Run, tags_report
+
+    with Run('planet_resnet50', options, out) as run:
+        set_seed(seed, reproducible=True)
+        chips, store = load_chips(data, size, skip_bad)
+        dls = tags_dls(chips, store, valid_pct, seed, bs, workers)
+        learn = chip_learner(dls, arch, weights, BinaryCrossEntropyLoss(thresh=thresh),
+                             [partial(accuracy_multi, thresh=thresh), partial(f2, thresh=thresh)])
+        run.figure('batch', plots.batch_grid(dls))
+        history = fine_tune(learn, epochs, lr, freeze_epochs)
+        scores, tags, probs, targs = score_tags(learn, thresh)
+        say('', tags_report(scores, tags, thresh, len(dls.valid_ds)), '')
+
+        run.table('history', history, index=False)
+        run.table('tags', tags)
+        run.figure('losses', plots.loss_curves(history))
+        run.figure('threshold', plots.score_against_threshold(probs, targs, thresh, scores['f2_baseline']))
+        run.figure('predictions', plots.predictions_sheet(*held_out(learn, probs, targs, thresh)))
+        run.learner(learn)
+        run.record(chips.facts(dls), dls.device, scores, weights_used=learn.weights)
+    say(run.path)
