@@ -71,7 +71,8 @@ def _stroke(paths, width):
         for p in paths:
             pen.line([tuple(q) for q in 2*p], 255, w)
             if w < 8: continue
-            for x, y in 2*p[(np.abs(p - N/2) < N/2 + width).all(1)]: pen.ellipse((x-w/2, y-w/2, x+w/2, y+w/2), 255)  # round joints
+            for x, y in 2*p[(np.abs(p - N/2) < N/2 + width).all(1)]:  # round joints
+                pen.ellipse((x-w/2, y-w/2, x+w/2, y+w/2), 255)
     return _mask(draw)
 
 def _path(rng, bend, wave, through=None, heading=None, length=560):

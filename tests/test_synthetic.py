@@ -9,26 +9,29 @@ from planet.synthetic import WEATHER, TAGS, draw_tags, draw_chip, write_chips, s
 
 # Chips per tag in the competition's training table (40,479 chips), as published; not read from the package's own file.
 COUNTS = dict(primary=37513, clear=28431, agriculture=12315, road=8071, water=7411, partly_cloudy=7261,
-    cultivation=4477, habitation=3660, haze=2697, cloudy=2089, bare_ground=862, selective_logging=340, artisinal_mine=339, blooming=332,
-    slash_burn=209, conventional_mine=100, blow_down=98)
+    cultivation=4477, habitation=3660, haze=2697, cloudy=2089, bare_ground=862, selective_logging=340, artisinal_mine=339,
+    blooming=332, slash_burn=209, conventional_mine=100, blow_down=98)
 
 # ---- tags
 
 def test_vocab_is_the_competitions():
     assert list(TAGS) == sorted(COUNTS) and set(WEATHER) <= set(TAGS) and len(TAGS) == 17
 
-def test_tag_frequencies_within_sampling_error():
-    n = 40_000
-    got = Counter(t for tags in draw_tags(n, 1) for t in tags)
+@pytest.fixture(scope='module')
+def many(): return draw_tags(200_000, 1)
+
+def test_tag_frequencies_within_sampling_error(many):
+    n = len(many)
+    got = Counter(t for tags in many for t in tags)
     for tag, count in COUNTS.items():
         p = count/40479
         assert abs(got[tag] - n*p) < 4.5*np.sqrt(n*p*(1-p)), tag
 
-def test_weather_is_exclusive_and_cloudy_alone():
-    rows = draw_tags(5000, 2)
-    assert all(len(set(t) & set(WEATHER)) == 1 for t in rows)
-    assert all(t == ['cloudy'] for t in rows if 'cloudy' in t) and ['cloudy'] in rows
-    assert all(t == sorted(set(t)) for t in rows) and len({tuple(t) for t in rows}) > 100
+def test_weather_is_exclusive_and_cloudy_alone(many):
+    sets = {tuple(t) for t in many}
+    assert all(len(set(t) & set(WEATHER)) == 1 for t in sets)  # not so for one chip of the real table
+    assert [t for t in sets if 'cloudy' in t] == [('cloudy',)]
+    assert all(list(t) == sorted(set(t)) for t in sets) and 380 < len(sets) <= 410
 
 def test_tags_are_seeded_and_the_callers_own():
     rows = draw_tags(50, 3)
@@ -78,7 +81,7 @@ def pairs(with_, without, n=8):
 def test_tag_leaves_its_mark(tag):
     w = 'partly_cloudy primary' if tag == 'partly_cloudy' else f'clear primary {tag}'
     a, b = pairs(w, 'clear primary')
-    assert min((np.abs(x - y).max(-1) > 10).mean() for x, y in zip(a, b)) > .002, 'a chip where nobody would see the tag'
+    assert min((np.abs(x - y).max(-1) > 10).mean() for x, y in zip(a, b)) > .002, 'nobody would see the tag here'
     for stat, least in MARKS[tag]: assert np.mean([stat(x) - stat(y) for x, y in zip(a, b)]) > least
 
 def test_primary_is_dark_rough_and_green():
@@ -103,7 +106,7 @@ def test_clouds_throw_shadows():
 
 def test_burn_scar_darkens_the_farm():
     a, b = pairs('agriculture clear primary slash_burn', 'agriculture clear primary', 10)
-    assert np.mean([(light(x) < light(y) - 12).mean() for x, y in zip(a, b)]) > .02
+    assert np.mean([(light(x) < light(y) - 20).mean() for x, y in zip(a, b)]) > .045
 
 def test_rivers_keep_their_place_among_fields():
     "Fields must not bury the water: what changes when water is tagged is still a river's worth of pixels"
@@ -122,7 +125,8 @@ def test_layout_and_table(tmp_path):
     path = write_chips(tmp_path/'deep'/'chips', 9, 48, 5)
     assert path == tmp_path/'deep'/'chips' and sorted(x.name for x in path.iterdir()) == ['train-jpg', 'train_v2.csv']
     rows = list(csv.DictReader((path/'train_v2.csv').open(newline='')))
-    assert list(rows[0]) == ['image_name', 'tags'] and [r['image_name'] for r in rows] == [f'train_{i}' for i in range(9)]
+    assert list(rows[0]) == ['image_name', 'tags']
+    assert [r['image_name'] for r in rows] == [f'train_{i}' for i in range(9)]
     assert [r['tags'].split() for r in rows] == draw_tags(9, 5)
     for i, r in enumerate(rows):
         im = Image.open(path/'train-jpg'/f'train_{i}.jpg')
@@ -142,7 +146,7 @@ def test_progress_sees_every_chip(tmp_path):
     write_chips(tmp_path/'a', 5, 16, progress=progress)
     assert seen == [5]*5
 
-@pytest.mark.parametrize('fault', [OSError(28, 'No space left on device'), KeyboardInterrupt(), MemoryError()], ids=repr)
+@pytest.mark.parametrize('fault', [OSError(28, 'No space left'), KeyboardInterrupt(), MemoryError()], ids=repr)
 def test_failure_leaves_nothing(tmp_path, monkeypatch, fault):
     save, calls = Image.Image.save, []
     def failing(self, *args, **kw):
@@ -154,12 +158,14 @@ def test_failure_leaves_nothing(tmp_path, monkeypatch, fault):
     assert not list(tmp_path.iterdir()) and len(calls) < 60
     if isinstance(fault, OSError): assert 'chips: No space left' in str(e.value) and '\n' not in str(e.value)
 
-def test_interrupt_in_the_bar_leaves_nothing(tmp_path):
+def test_interrupt_in_the_bar_leaves_nothing_and_stops(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(synthetic, 'draw_chip', lambda *args: drawn.append(1) or draw_chip(*args))
     def progress(it, total):
         yield next(it)
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt): write_chips(tmp_path/'chips', 40, 16, progress=progress)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir()) and len(drawn) < 40
 
 def test_existing_folder_is_kept(tmp_path):
     (tmp_path/'mine').mkdir()
