@@ -1,12 +1,14 @@
 "Where chips come from: a folder, the competition, fastai's sample, or our own drawings. Each ends in one `Chips`."
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 import os, tarfile
 import numpy as np, pandas as pd
 from planet import synthetic
-from planet.cli import UserError, near_names, progress, say
+from planet.cli import UserError, is_terminal, near_names, progress, say
 
 __all__ = ['Chips', 'find_chips', 'from_folder', 'competition_folder']
 
@@ -117,12 +119,15 @@ def _sample():
     "fastai's `URLs.PLANET_SAMPLE`, from its cache or downloaded; `UserError` where it cannot be had."
     from fastai.data.external import URLs, fastai_path, untar_data
     url = URLs.PLANET_SAMPLE
-    cached = fastai_path('data')/Path(urlsplit(url).path).stem
+    archive = fastai_path('archive')/Path(urlsplit(url).path).name
+    cached = fastai_path('data')/archive.stem
     if not cached.is_dir():
         try: # a quick look first: a download that cannot begin would keep its user waiting for minutes
             urlopen(Request(url, method='HEAD'), timeout=CONNECT_SECONDS).close()
-            cached = untar_data(url)
+            with nullcontext() if is_terminal() else redirect_stdout(StringIO()): # no progress bar into a file
+                cached = untar_data(url)
         except (OSError, EOFError, tarfile.TarError) as e:
+            archive.unlink(missing_ok=True) # fastai would take what arrived of it for the whole, for ever
             raise UserError(f"fastai's sample of 1,000 real chips is not in {cached} and cannot be fetched from {url} ({e}): "
                             "connect to the network, or take --data synthetic") from None
     return from_folder(cached, "fastai's sample of the competition's chips")
