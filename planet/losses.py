@@ -14,7 +14,7 @@ import torch, torch.nn.functional as F
 
 # %% ../nbs/00_losses.ipynb #checks
 def _plain(*xs): # fastai's tensor subclasses pay for every operation, and a loss has no use for their class
-    return xs if all(type(x) is torch.Tensor for x in xs) else [x.as_subclass(torch.Tensor) for x in xs]
+    return [x.as_subclass(torch.Tensor) for x in xs]
 
 def _same_shape(inp, targ, inp_name='inp', targ_name='targ'):
     if inp.shape != targ.shape:
@@ -142,9 +142,10 @@ class _BCE(torch.autograd.Function):
     def forward(ctx, inp, targ, sigmoid, mean):
         ctx.save_for_backward(inp, targ)
         ctx.sigmoid,ctx.mean = sigmoid,mean
-        if sigmoid: # -y ln p - (1-y) ln(1-p) = ln(e^(-xy) + e^(x(1-y))), which cancels nothing and overflows nowhere
+        if sigmoid and inp.element_size()>2: loss = F.softplus(inp, 1, 40).addcmul_(inp, targ, value=-1) # ln(1+e^x) - xy
+        elif sigmoid: # the same as ln(e^(-xy) + e^(x(1-y))): slower, but 16 bits can't afford the subtraction
             no = torch.addcmul(inp, inp, targ, value=-1) # x(1-y), rounded once, so that it is exact for a hard target
-            loss = torch.logaddexp(no-inp, no, out=no)
+            loss = torch.logaddexp(no-inp, no)
         else: loss = -(targ*inp.log().clamp(min=-100) + (1-targ)*(-inp).log1p().clamp(min=-100)) # PyTorch's floor for ln 0
         return loss.mean() if mean else loss
 
@@ -168,7 +169,7 @@ def binary_cross_entropy(
     reduction:str='mean', # 'mean' over all elements, 'sum' or 'none'
 ):
     "Binary cross entropy, -y ln p - (1-y) ln(1-p), in nats: each tag is a question of its own. `ValueError` on bad values or shapes"
-    inp,targ = _plain(inp, targ)
+    if not type(inp) is type(targ) is torch.Tensor: inp,targ = _plain(inp, targ)
     _same_shape(inp, targ)
     if not targ.is_floating_point(): targ = targ.to(inp.dtype)
     if weight is None and pos_weight is None and reduction=='mean': loss = _BCE.apply(inp, targ, sigmoid, True) # the quick path
