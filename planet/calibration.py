@@ -25,10 +25,11 @@ def reliability(
     vocab, # the tags' names, in the order of the columns
     bins:int=10, # bins of equal width over 0..1
 ):
-    "A row for each tag and bin that holds any chip: `tag, bin, count`, mean `predicted` probability, `observed` frequency"
+    "A row for each tag and bin with chips in it: `tag, bin, count`, mean `predicted` probability, `observed` frequency"
     count, total, true = (x.T.flatten().cpu().numpy() for x in _binned(probs, targs, bins))
     tags = list(vocab)
-    if len(tags)*bins != len(count): raise ValueError(f"vocab has {len(tags)} tags, probs have {len(count)//bins} columns")
+    if len(tags)*bins != len(count):
+        raise ValueError(f"vocab has {len(tags)} tags, probs have {len(count)//bins} columns")
     df = pd.DataFrame(dict(tag=np.repeat(tags, bins), bin=np.tile(np.arange(bins), len(tags)), count=count.astype(int)))
     has = count > 0
     return df[has].assign(predicted=total[has]/count[has], observed=true[has]/count[has]).reset_index(drop=True)
@@ -49,15 +50,18 @@ class Calibrator:
     def __init__(self, slope, bias): self.slope, self.bias = slope, bias
     def __call__(self, probs):
         probs = check_probs(probs)
-        if probs.shape[1] != len(self.slope): raise ValueError(f"probs {tuple(probs.shape)}: this calibrator was fitted on {len(self.slope)} tags")
+        if probs.shape[1] != len(self.slope):
+            raise ValueError(f"probs {tuple(probs.shape)}: this was fitted on {len(self.slope)} tags")
         z = _logit(probs)*self.slope.to(probs.device) + self.bias.to(probs.device)
         return z.sigmoid().to(probs.dtype)
-    def __repr__(self): return f"Calibrator(slope={[round(x, 2) for x in self.slope.tolist()]}, bias={[round(x, 2) for x in self.bias.tolist()]})"
+    def __repr__(self):
+        slope, bias = ([round(x, 2) for x in v.tolist()] for v in (self.slope, self.bias))
+        return f"Calibrator({slope=}, {bias=})"
 
 def _logit(probs): return probs.double().logit(eps=1e-7) # a probability of exactly 0 or 1 becomes a logit of -16 or 16
 
 def _newton(z, y, bias, iters=50):
-    """The slope and bias, each `(groups,)`, that minimise the mean BCE of `slope*z + bias` against `y`, all `(m, groups)`;
+    """The slope and bias, each `(groups,)`, of least mean BCE of `slope*z + bias` against `y`, all `(m, groups)`;
     the bias stays 0 without `bias`. Newton's steps, halved wherever they would not lower the loss."""
     a, b = torch.ones_like(z[0]), torch.zeros_like(z[0])
     def loss(a, b):
@@ -69,7 +73,8 @@ def _newton(z, y, bias, iters=50):
         g, w = p - y, p*(1 - p)
         ga, gb, haa, hab, hbb = (x.mean(0) for x in (g*z, g, w*z*z, w*z, w))
         haa, hbb = haa + 1e-9, hbb + 1e-9 # keeps constant columns solvable
-        da, db = ((hbb*ga - hab*gb)/(haa*hbb - hab**2), (haa*gb - hab*ga)/(haa*hbb - hab**2)) if bias else (ga/haa, 0*gb)
+        det = haa*hbb - hab**2
+        da, db = ((hbb*ga - hab*gb)/det, (haa*gb - hab*ga)/det) if bias else (ga/haa, 0*gb)
         step = torch.ones_like(a)
         for _ in range(30):
             new = loss(a - step*da, b - step*db)
@@ -82,18 +87,18 @@ def _newton(z, y, bias, iters=50):
     return a, b
 
 def _soft(y):
-    "Platt's targets, `(pos+1)/(pos+2)` and `1/(neg+2)`: they keep a fit finite where a tag is rare, absent or perfectly separated"
+    "Platt's targets, `(pos+1)/(pos+2)` and `1/(neg+2)`: finite fits for tags that are rare, absent or fully separated"
     if not y.numel(): raise ValueError(f"targs has shape {tuple(y.shape)}: nothing to fit on")
     pos, neg = y.sum(0), (~y).sum(0)
     return torch.where(y, (pos + 1)/(pos + 2), 1/(neg + 2)).double()
 
 def fit_platt(probs, targs):
-    "A `Calibrator` with a slope and a bias a tag (Platt 1999), fitted on *held-out* `probs` and `targs`, both `(n, tags)`"
+    "A `Calibrator` with a slope and a bias a tag (Platt 1999), fitted on *held-out* `probs`, `targs`, both `(n, tags)`"
     probs = check_probs(probs)
     return Calibrator(*_newton(_logit(probs), _soft(check_targs(targs, probs)), bias=True))
 
 def fit_temperature(probs, targs):
-    "A `Calibrator` with one temperature for all tags (Guo et al. 2017: `slope` is 1/temperature), fitted on *held-out* predictions"
+    "A `Calibrator` with one temperature (1/`slope`) for all tags (Guo et al. 2017), fitted on *held-out* predictions"
     probs = check_probs(probs)
     a, b = _newton(_logit(probs).reshape(-1, 1), _soft(check_targs(targs, probs).reshape(-1, 1)), bias=False)
     return Calibrator(a.expand(probs.shape[1]), b.expand(probs.shape[1]))
@@ -115,7 +120,7 @@ def crossfit_calibrate(
     folds:int=5,
     seed:int=42,
 ):
-    "`probs` calibrated, each chip by a calibrator that was fitted on the other folds: what may be scored against `targs`"
+    "`probs` calibrated, each chip by a calibrator fitted on the other folds: these may be scored against `targs`"
     probs = check_probs(probs)
     targs, out = check_targs(targs, probs), torch.empty_like(probs)
     fold = kfolds(len(probs), folds, seed).to(probs.device)

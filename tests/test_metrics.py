@@ -5,8 +5,8 @@ from hypothesis import given, settings, strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, fbeta_score, precision_recall_curve, precision_score, recall_score
 from planet.calibration import Calibrator, kfolds
-from planet.metrics import (FBeta, best_constant, best_threshold, best_thresholds, bootstrap_interval, calibration_error,
-    compare_decisions, crossfit_calibrate, crossfit_fbeta, decide, expected_fbeta, fbeta, fbeta_per_chip, fit_platt,
+from planet.metrics import (FBeta, best_constant, best_threshold, best_thresholds, bootstrap_interval,
+    calibration_error, compare_decisions, crossfit_calibrate, crossfit_fbeta, decide, expected_fbeta, fbeta, fbeta_per_chip, fit_platt,
     fit_temperature, reliability, tag_table, threshold_curve)
 
 AVERAGES = ['samples', 'micro', 'macro', 'weighted', None]
@@ -23,21 +23,23 @@ def close(a, b, tol=1e-6): np.testing.assert_allclose(np.asarray(a, float), np.a
 # --- F-beta
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(1, 12), c=st.integers(1, 7), thresh=st.sampled_from([0., .2, .25, .5, 1.]),
-       beta=st.sampled_from([.5, 1, 2, 3.7]), density=st.sampled_from([0., .1, .5, 1.]))
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 12), c=st.integers(1, 7),
+       thresh=st.sampled_from([0., .2, .25, .5, 1.]), beta=st.sampled_from([.5, 1, 2, 3.7]),
+       density=st.sampled_from([0., .1, .5, 1.]))
 def test_fbeta_is_sklearns(seed, n, c, thresh, beta, density):
     rng = np.random.default_rng(seed)
     targ = rng.random((n, c)) < density
     probs = rng.integers(0, 5, (n, c)).astype(np.float32)/4 # ties with each other and with the threshold
+    tags = [fbeta_score(targ[:, i], probs[:, i] > thresh, beta=beta, zero_division=0) for i in range(c)]
     for average in AVERAGES:
-        ref = [fbeta_score(targ[:, i], probs[:, i] > thresh, beta=beta, average='binary', zero_division=0) for i in range(c)]
         # a single column is a binary task to scikit-learn: ask it about that, or about all columns
         if average == 'samples':
             pad = lambda x: np.c_[x, np.zeros(n, bool)]
             ref = fbeta_score(pad(targ), pad(probs > thresh), beta=beta, average='samples', zero_division=0)
         elif average == 'micro': ref = fbeta_score(targ.ravel(), (probs > thresh).ravel(), beta=beta, zero_division=0)
-        elif average == 'macro': ref = np.mean(ref)
-        elif average == 'weighted': ref = np.average(ref, weights=targ.sum(0)) if targ.any() else 0
+        elif average == 'macro': ref = np.mean(tags)
+        elif average == 'weighted': ref = np.average(tags, weights=targ.sum(0)) if targ.any() else 0
+        else: ref = tags
         close(fbeta(torch.tensor(probs), torch.tensor(targ), thresh, beta, average, sigmoid=False), ref)
 
 @pytest.mark.parametrize('average', AVERAGES)
@@ -77,7 +79,8 @@ def test_metric_over_batches_is_the_whole_split():
     for average in AVERAGES:
         m = pickle.loads(pickle.dumps(FBeta(.3, average=average)))
         m.reset()
-        for at in (slice(0, 32), slice(32, 50)): m.accumulate(SimpleNamespace(pred=logits[at], y=targ[at], to_detach=to_detach))
+        for at in (slice(0, 32), slice(32, 50)): 
+            m.accumulate(SimpleNamespace(pred=logits[at], y=targ[at], to_detach=to_detach))
         close(m.value, fbeta(logits, targ, .3, average=average))
     assert FBeta().name == 'f2_samples' and FBeta(name='f2').name == 'f2'
 
@@ -126,7 +129,8 @@ def test_best_thresholds_end_where_no_single_one_can_move(levels, dtype):
             other = ts.clone(); other[j] = t
             assert fbeta(probs, targs, other, sigmoid=False).item() <= top + 1e-6
     start = torch.full((5,), .9)
-    assert fbeta(probs, targs, best_thresholds(probs, targs, start=start), sigmoid=False) >= fbeta(probs, targs, start, sigmoid=False)
+    assert fbeta(probs, targs, best_thresholds(probs, targs, start=start), sigmoid=False) \
+           >= fbeta(probs, targs, start, sigmoid=False)
 
 def test_neighbouring_floats_are_parted():
     lo = torch.tensor(.3); hi = torch.nextafter(lo, torch.tensor(1.))
@@ -179,7 +183,8 @@ def test_tuning_on_noise_flatters_and_crossfitting_does_not():
 
 def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    hits = [lo <= .7 <= hi for lo, hi in (bootstrap_interval(rng.binomial(10, .7, 150)/10, n=400, level=.9, seed=i) for i in range(300))]
+    draws = [rng.binomial(10, .7, 150)/10 for _ in range(300)]
+    hits = [lo <= .7 <= hi for lo, hi in (bootstrap_interval(x, n=400, level=.9, seed=i) for i, x in enumerate(draws))]
     assert .84 < np.mean(hits) < .95
 
 def test_bootstrap_details():
@@ -231,7 +236,8 @@ def test_decide_is_brute_force(c, grouped):
                 assert abs(claim[i].item() - worth.max()) < 1e-10
                 best = sets[worth > worth.max() - 1e-12] if worth.max() > 1e-10 else np.zeros((1, c))
                 small = best[best.sum(1) == best.sum(1).min()]
-                assert (small[np.lexsort(-small.T[::-1])[0]] == got[i].numpy()).all() or worth.max() < 1e-7 # smallest, then earliest
+                first = small[np.lexsort(-small.T[::-1])[0]] # smallest, then earliest
+                assert (first == got[i].numpy()).all() or worth.max() < 1e-7
 
 def test_expected_fbeta_of_every_answer():
     p = np.array([.1, .5, .9, 1, .3])
@@ -260,8 +266,8 @@ def test_decide_extremes_and_ties():
     assert decide(torch.zeros(1, 4)).tolist() == [[False]*4]
     assert decide(torch.ones(1, 4)).all()
     assert decide(torch.tensor([[1., 0, 1, 0]])).tolist() == [[True, False, True, False]]
-    assert decide(torch.tensor([[1e-3, 0, 0]])).tolist() == [[True, False, False]] # even a slim chance beats a certain 0
-    assert decide(torch.tensor([[.5, .5, .5]]), beta=0).tolist() == [[True, False, False]] # a tie: fewest, then earliest
+    assert decide(torch.tensor([[1e-3, 0, 0]])).tolist() == [[True, False, False]] # slim chance, certain 0
+    assert decide(torch.tensor([[.5, .5, .5]]), beta=0).tolist() == [[True, False, False]] # a tie: fewest, earliest
     assert decide(torch.zeros(1, 3), exclusive=[0, 1, 2]).sum() == 3 # all even: naming each is worth it under F2
     assert decide(torch.tensor([[.98, .01, .01]]), exclusive=[0, 1, 2]).tolist() == [[True, False, False]]
     assert decide(torch.empty(0, 5)).shape == (0, 5)
@@ -279,14 +285,14 @@ def test_decide_beats_every_threshold_where_its_assumption_holds():
     decided, claim = fbeta_per_chip(decide(probs), targs), expected_fbeta(decide(probs), probs)
     for t in (.1, .2, .3, .5): assert (expected_fbeta(probs > t, probs) <= claim + 1e-10).all()
     for t in (.1, .3): assert bootstrap_interval(decided, fbeta_per_chip(probs > t, targs), n=300)[0] > 0
-    assert bootstrap_interval(decided - claim)[0] < 0 < bootstrap_interval(decided - claim)[1] # it scores what it expects to
+    assert bootstrap_interval(decided - claim)[0] < 0 < bootstrap_interval(decided - claim)[1] # as it expects
 
 @pytest.mark.parametrize('c', [1, 4, 8])
 def test_best_constant_is_the_best_of_all_subsets(c):
     for seed in range(4):
         targs = torch.rand(50, c, generator=torch.Generator().manual_seed(seed)) < torch.linspace(.05, .8, c)
         for beta in (1, 2):
-            score = lambda s: fbeta_per_chip(torch.as_tensor(s).bool().expand_as(targs), targs, beta).double().mean().item()
+            def score(s): return fbeta_per_chip(torch.as_tensor(s).bool().expand_as(targs), targs, beta).mean().item()
             close(score(best_constant(targs, beta)), max(map(score, subsets(c))))
 
 def test_best_constant_over_many_tags():
@@ -319,7 +325,7 @@ def test_platt_is_logistic_regression():
     cal = fit_platt(z.sigmoid(), targs)
     for i in range(2):
         ref = LogisticRegression(C=1e9).fit(z[:, [i]], targs[:, i])
-        close([cal.slope[i], cal.bias[i]], [ref.coef_.item(), ref.intercept_.item()], .02) # Platt softens the targets a little
+        close([cal.slope[i], cal.bias[i]], [ref.coef_.item(), ref.intercept_.item()], .02) # softened a little
     assert (calibration_error(cal(z.sigmoid()), targs) < calibration_error(z.sigmoid(), targs)).all()
 
 def test_temperature_recovers_what_was_done():
@@ -391,7 +397,8 @@ BAD = [
     (lambda: decide(OK, exclusive=[-1]), r'exclusive\[0\] is -1'),
     (lambda: decide(OK, exclusive=[1.5]), r'exclusive\[0\] is 1\.5'),
     (lambda: decide(OK, exclusive=[1, 1]), r'exclusive\[1\] repeats the tag 1'),
-    (lambda: decide(OK, exclusive=['clear', 'fog'], vocab=['clear', 'haze', 'road']), r"exclusive\[1\] is 'fog'.*clear haze road"),
+    (lambda: decide(OK, exclusive=['clear', 'fog'], vocab=['clear', 'haze', 'road']),
+     r"exclusive\[1\] is 'fog'.*clear haze road"),
     (lambda: decide(OK, exclusive=['clear']), r"exclusive\[0\] is 'clear'.*vocab="),
     (lambda: decide(OK, exclusive=['a'], vocab=['a', 'b']), 'vocab has 2 tags'),
     (lambda: expected_fbeta(T[:, :2], OK), r'probs \(4, 3\) and pred \(4, 2\)'),
@@ -411,16 +418,16 @@ def test_refuses(call, says):
 def test_import_is_light():
     import subprocess, sys
     code = "import sys, planet.metrics; print([m for m in ('fastai', 'sklearn', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, '-W', 'error', '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+    assert subprocess.check_output([sys.executable, '-W', 'error', '-c', code], text=True).strip() == '[]'
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
 def test_gpu_agrees():
     probs, targs = draw(500, 17)
     p, t = probs.cuda(), targs.cuda()
-    for average in AVERAGES: close(fbeta(p, t, average=average, sigmoid=False).cpu(), fbeta(probs, targs, average=average, sigmoid=False))
+    for a in AVERAGES: close(fbeta(p, t, average=a, sigmoid=False).cpu(), fbeta(probs, targs, average=a, sigmoid=False))
     assert fbeta(p, targs, sigmoid=False).device.type == 'cuda' # targets may lie elsewhere
-    assert torch.equal(decide(p).cpu(), decide(probs)) and torch.equal(decide(p, exclusive=[1, 2]).cpu(), decide(probs, exclusive=[1, 2]))
+    for group in (None, [1, 2]): assert torch.equal(decide(p, exclusive=group).cpu(), decide(probs, exclusive=group))
     close(best_thresholds(p, t).cpu(), best_thresholds(probs, targs))
     close(crossfit_fbeta(p, t).score, crossfit_fbeta(probs, targs).score)
     close(crossfit_calibrate(p, t).cpu(), crossfit_calibrate(probs, targs), 1e-5)
-    close(compare_decisions(p, t, exclusive=[1, 2], n=50), compare_decisions(probs, targs, exclusive=[1, 2], n=50), 1e-4)
+    close(compare_decisions(p, t, exclusive=[1, 2], n=9), compare_decisions(probs, targs, exclusive=[1, 2], n=9), 1e-4)
