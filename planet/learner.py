@@ -84,9 +84,9 @@ class Precision(Callback):
     It asks the device each time, so that a learner exported on one machine does the right thing on the next. The loss is
     computed outside autocast, in fp32. A GPU before Ampere trains in fp16 with fastai's `MixedPrecision`.
     """
-    order = MixedPrecision.order
+    order, opened = MixedPrecision.order, None
     def before_fit(self):
-        self.after_pred() # an interrupted batch may have left its autocast open
+        self._close() # an interrupted batch may have left its autocast open
         self.bf16, self.layout = bf16_gains(self.dls.device), torch.preserve_format
         if self.dls.device.type in ('cpu', 'cuda'):
             self.layout = torch.channels_last
@@ -94,20 +94,24 @@ class Precision(Callback):
     def before_batch(self):
         self.learn.xb = tuple(x.contiguous(memory_format=self.layout) if x.ndim == 4 else x for x in self.xb)
         if self.bf16:
-            self.open = torch.autocast(self.dls.device.type, torch.bfloat16)
-            self.open.__enter__()
+            self.opened = torch.autocast(self.dls.device.type, torch.bfloat16)
+            self.opened.__enter__()
     def after_pred(self):
-        if getattr(self, 'open', None) is None: return
-        self.open.__exit__(None, None, None)
-        self.open, self.learn.pred = None, to_float(self.pred)
+        self._close()
+        self.learn.pred = to_float(self.pred)
+    def _close(self):
+        if self.opened is not None: self.opened.__exit__(None, None, None)
+        self.opened = None
 
 # %% ../nbs/03_learner.ipynb #history
 class History(Callback):
     "Keeps a row an epoch over all of `fine_tune`, and prints it as one plain line where there is no progress bar."
-    order, run_valid = Recorder.order+1, False
+    order = Recorder.order+1
     def __init__(self): self.rows = []
-    def before_fit(self): self.run = not any(hasattr(self.learn, o) for o in ('lr_finder', 'gather_preds'))
+    def before_epoch(self): self.trained = False
+    def before_train(self): self.trained = not hasattr(self.learn, 'lr_finder')
     def after_epoch(self):
+        if not self.trained: return # `validate` and `get_preds` are no epoch
         stage = 'head' if self.opt.frozen_idx else 'all layers'
         row = dict(zip(self.recorder.metric_names, self.recorder.log), epoch=len(self.rows)+1)
         self.rows.append(dict(epoch=row.pop('epoch'), stage=stage, **row))
@@ -141,7 +145,9 @@ def read_weights(
             state = load_file(path)
         else: state = torch.load(path, map_location='cpu', weights_only=True)
     # a file that is none of the two fails in a dozen ways: what went wrong is in the message
-    except Exception as e: raise UserError(f"--weights {path} is no readable .safetensors or .pth file of weights: {str(e).splitlines()[0]}") from None
+    except Exception as e:
+        why = ' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]])
+        raise UserError(f"--weights {path} is no readable .safetensors or .pth file of weights ({why})") from None
     for key in ('state_dict', 'model'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     if not (isinstance(state, dict) and state and all(isinstance(v, torch.Tensor) for v in state.values())):

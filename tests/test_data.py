@@ -1,0 +1,127 @@
+"From a table of tags to batches: what a learner is fed."
+import pickle
+import numpy as np, pytest, torch
+from fastai.torch_core import set_seed
+from PIL import Image
+from planet.cli import UserError
+from planet.data import load_chips, only_of, tags_dls, weather_dls
+from planet.sources import from_folder
+from planet.store import ChipStore, open_chip
+
+@pytest.fixture(scope='module')
+def chips(drawn): return from_folder(drawn)
+@pytest.fixture(scope='module')
+def store(chips): return ChipStore(chips.paths, 32)
+
+# ---- decoding
+
+def test_scaled_as_pillow_scales(chips):
+    path = chips.paths[0]
+    want = np.asarray(Image.open(path).convert('RGB').resize((32, 32), Image.Resampling.BOX)).astype(float)
+    got = open_chip(path, 32)
+    assert got.dtype == torch.uint8 and got.shape == (3, 32, 32) and got.is_contiguous()
+    # the JPEG library scales while it decodes: the same picture but for rounding
+    assert np.abs(got.permute(1, 2, 0).numpy() - want).mean() < 2
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK', 'RGBA', 'P'])
+def test_any_mode_becomes_rgb(tmp_path, mode):
+    red = Image.new('RGB', (32, 32), (200, 30, 30)).convert(mode)
+    path = tmp_path/('a.jpg' if mode == 'CMYK' else 'a.png')
+    red.save(path, quality=100)
+    want = np.asarray(red.convert('RGB')).reshape(-1, 3).mean(0)
+    assert np.abs(open_chip(path, 32).float().mean((1, 2)).numpy() - want).max() < 3
+
+def test_real_chips_keep_their_colours(real_chips):
+    "Four-component JPEGs: raw channels would be wrong by far."
+    path = sorted((real_chips/'train').iterdir())[0]
+    im = Image.open(path)
+    assert im.mode == 'CMYK'
+    np.testing.assert_allclose(open_chip(path, 128).float().mean((1, 2)), np.asarray(im.convert('RGB')).mean((0, 1)), atol=1)
+
+def test_a_chip_that_is_not_square_is_cropped():
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 20:60] = 255
+    assert (open_chip(wide, 40) == 255).all()
+
+def test_store_serves_what_open_chip_gives(chips, store):
+    for path in chips.paths[:5]: torch.testing.assert_close(store[path], open_chip(path, 32))
+
+def test_store_without_room_decodes_each_time(chips, monkeypatch):
+    monkeypatch.setattr('planet.store._free_memory', lambda: 0)
+    small = ChipStore(chips.paths, 32)
+    assert len(small.pixels) == 0
+    torch.testing.assert_close(small[chips.paths[3]], open_chip(chips.paths[3], 32))
+
+def test_store_leaves_its_pixels_behind_when_pickled(store): assert len(pickle.dumps(store)) < 2000
+
+# ---- batches
+
+def test_multi_label_batches(chips, store):
+    dls = tags_dls(chips, store, bs=8)
+    x, y = dls.one_batch()
+    assert x.shape == (8, 3, 32, 32) and x.dtype == torch.float32 and 0 <= x.min() and x.max() <= 1
+    assert y.shape == (8, len(chips.vocab)) and set(y.unique().tolist()) == {0, 1}
+    assert list(dls.vocab) == chips.vocab
+    assert len(dls.train_ds) == 48 and len(dls.valid_ds) == 12
+
+def test_targets_are_those_of_the_table(chips, store):
+    dls = tags_dls(chips, store)
+    of = dict(zip(chips.paths, chips.targets))
+    for ds in (dls.train_ds, dls.valid_ds):
+        for path, y in zip(ds.items, ds.tls[1]): assert y.bool().tolist() == of[path].tolist()
+
+def test_training_chips_turn_and_held_out_ones_do_not(chips, store):
+    def views(dl): return {(x*255).round().byte().numpy().tobytes() for _ in range(60) for xs, _ in dl for x in xs}
+    def turned(path): return {torch.rot90(f, k, (1, 2)).numpy().tobytes() for k in range(4) for f in (store[path], store[path].flip(2))}
+    dls = tags_dls(chips[range(3)], store, .4)
+    one, two = dls.train_ds.items
+    assert views(dls.train) == turned(one) | turned(two) and len(turned(one)) == 8
+    assert views(dls.valid) == {store[dls.valid_ds.items[0]].numpy().tobytes()}
+
+def test_the_split_is_seeded(chips, store):
+    def held(seed): return tags_dls(chips, store, seed=seed).valid_ds.items
+    assert list(held(1)) == list(held(1)) != list(held(2))
+
+def test_batches_are_seeded(chips, store):
+    def batch():
+        set_seed(3)
+        return tags_dls(chips, store, bs=8).one_batch()
+    (x1, y1), (x2, y2) = batch(), batch()
+    assert (x1 == x2).all() and (y1 == y2).all()
+
+def test_workers_load_the_same_chips(chips, store):
+    dls = tags_dls(chips, store, bs=8, workers=2)
+    x = torch.cat([x for x, _ in dls.valid])
+    want = torch.stack([store[p] for p in dls.valid_ds.items])
+    torch.testing.assert_close(x, (want/255.).to(x.device), check_dtype=False, rtol=0, atol=1e-6)
+
+def test_few_chips_make_one_smaller_batch(chips, store):
+    dls = tags_dls(chips[range(5)], store, bs=64)
+    assert [len(x) for x, _ in dls.train] == [4]
+
+@pytest.mark.parametrize('n,pct', [(2, .5), (4, .2), (3, .9), (60, .999)])
+def test_a_split_with_too_little_on_a_side(chips, store, n, pct):
+    with pytest.raises(UserError, match='to train on and .+ to score'): tags_dls(chips[range(n)], store, pct)
+
+# ---- the weather
+
+def test_weather_is_one_class_a_chip(chips, store):
+    dls = weather_dls(chips, store, bs=8)
+    x, y = dls.one_batch()
+    assert y.shape == (8,) and y.dtype == torch.int64
+    assert set(dls.vocab) <= {'clear', 'cloudy', 'haze', 'partly_cloudy'}
+    of = dict(zip(chips.paths, chips.table.tags))
+    for path, y in zip(dls.valid_ds.items, dls.valid_ds.tls[1]): assert dls.vocab[y] in of[path]
+
+def test_chips_with_no_weather_or_two_are_left_out(folder):
+    rows = (folder/'train_v2.csv').read_text().splitlines()
+    rows[1], rows[2] = 'train_0,water', 'train_1,clear haze'
+    (folder/'train_v2.csv').write_text('\n'.join(rows))
+    chips, labels = only_of(from_folder(folder))
+    assert len(chips) == len(labels) == 58 and 'train_0' not in set(chips.table.image_name)
+
+def test_no_weather_at_all(folder, store):
+    table = (folder/'train_v2.csv').read_text()
+    for tag in ('partly_cloudy', 'cloudy', 'clear', 'haze'): table = table.replace(tag, 'ship')
+    (folder/'train_v2.csv').write_text(table)
+    with pytest.raises(UserError, match='weather needs chips of two kinds'): weather_dls(from_folder(folder), store)

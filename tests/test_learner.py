@@ -1,0 +1,231 @@
+"The learner: its backbone and weights, the head that starts at the base rates, precision, and what it predicts."
+import pickle
+import numpy as np, pytest, torch
+from fastai.learner import load_learner
+from fastai.torch_core import set_seed
+from fastai.vision.learner import vision_learner
+from PIL import Image
+from torch import nn
+from planet import learner
+from planet.cli import UserError
+from planet.data import tags_dls, weather_dls
+from planet.learner import (base_rates, bf16_gains, chip_learner, f2, find_arch, fine_tune, load_body, read_weights,
+                            score_classes, score_tags, start_at_base_rates, train_targets)
+from planet.losses import BinaryCrossEntropyLoss, accuracy_multi
+from planet.sources import from_folder
+from planet.store import ChipStore
+
+@pytest.fixture(scope='module')
+def chips(drawn): return from_folder(drawn)
+@pytest.fixture(scope='module')
+def store(chips): return ChipStore(chips.paths, 32)
+@pytest.fixture
+def dls(chips, store):
+    set_seed(0, reproducible=True)
+    return tags_dls(chips, store, bs=16)
+
+def tagger(dls, **kwargs):
+    return chip_learner(dls, **{'arch': 'resnet18', 'weights': 'none', **kwargs}, loss_func=BinaryCrossEntropyLoss(thresh=.2), metrics=[accuracy_multi, f2])
+
+@pytest.fixture
+def fp32(monkeypatch): monkeypatch.setattr(learner, 'bf16_gains', lambda device: False)
+
+# ---- the head
+
+def test_an_untrained_head_answers_with_the_base_rates(dls, fp32):
+    learn = tagger(dls)
+    probs, targs = learn.get_preds()
+    rates = base_rates(train_targets(dls))
+    np.testing.assert_allclose(probs, rates.expand_as(probs), rtol=1e-5)
+    # which is the loss of knowing nothing but the rates
+    np.testing.assert_allclose(learn.validate()[0], nn.functional.binary_cross_entropy(rates.expand_as(targs), targs), rtol=1e-4)
+
+def test_base_rates_are_the_training_splits_and_never_0_or_1(dls, chips):
+    of = dict(zip(chips.paths, chips.targets))
+    train = np.stack([of[p] for p in dls.train_ds.items])
+    np.testing.assert_allclose(base_rates(train_targets(dls)), (train.sum(0)+.5)/(len(train)+1), rtol=1e-6)
+    np.testing.assert_allclose(base_rates(torch.tensor([[0., 1.]]*9)), [.05, .95])
+
+def test_a_single_label_head_starts_at_the_class_frequencies(chips, store, fp32):
+    dls = weather_dls(chips, store, bs=16)
+    learn = chip_learner(dls, 'resnet18', 'none', single=True)
+    probs, _ = learn.get_preds()
+    rates = base_rates(train_targets(dls))
+    np.testing.assert_allclose(probs, (rates/rates.sum()).expand_as(probs), rtol=1e-5)
+
+def test_only_the_last_linear_layer_is_replaced():
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Sequential(nn.ReLU(), nn.Linear(4, 2, bias=False)))
+    first = model[0].weight.clone()
+    last = start_at_base_rates(model, torch.tensor([.5, .9]))
+    assert model[1][1] is last and (model[0].weight == first).all()
+    np.testing.assert_allclose(model(torch.randn(1, 3)).sigmoid().detach(), [[.5, .9]], rtol=1e-6)
+
+# ---- backbones and weights
+
+@pytest.mark.parametrize('name,said', [('resnet5', 'resnet50'), ('convnext_tny', 'convnext_tiny'), ('', 'unknown')])
+def test_unknown_arch(name, said):
+    with pytest.raises(UserError, match=said): find_arch(name)
+
+def test_a_timm_backbone_trains(dls):
+    learn = tagger(dls, arch='resnet10t')
+    assert len(fine_tune(learn, 1, 1e-3, 0)) == 1
+
+def test_auto_goes_on_without_weights_and_says_so(dls, monkeypatch, capsys):
+    monkeypatch.setattr(learner, 'vision_learner', no_network(vision_learner))
+    learn = tagger(dls, weights='auto')
+    said = capsys.readouterr().out
+    assert learn.weights == 'none' and 'WARNING' in said and 'RANDOM' in said and said.count('\n') == 1
+
+def test_imagenet_fails_without_weights(dls, monkeypatch):
+    monkeypatch.setattr(learner, 'vision_learner', no_network(vision_learner))
+    with pytest.raises(UserError, match="imagenet: resnet18's cannot be had .*no network.*--weights none"): tagger(dls, weights='imagenet')
+
+def no_network(build):
+    def built(*args, pretrained, **kwargs):
+        if pretrained: raise OSError('no network')
+        return build(*args, pretrained=pretrained, **kwargs)
+    return built
+
+@pytest.mark.parametrize('weights', ['auto', 'imagenet'])
+def test_cached_weights_are_used(dls, weights, tmp_path, monkeypatch):
+    "torch's cache, filled by hand: what the library would have downloaded."
+    from torchvision.models import ResNet18_Weights, resnet18
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    source = resnet18()
+    file = tmp_path/'hub'/'checkpoints'/ResNet18_Weights.DEFAULT.url.split('/')[-1]
+    file.parent.mkdir(parents=True)
+    torch.save(source.state_dict(), file)
+    # its own file does not have the hash that the library asks of a download, but a cached one is taken as it is
+    learn = tagger(dls, weights=weights)
+    assert learn.weights == 'imagenet'
+    assert (learn.model[0][0].weight == source.conv1.weight).all()
+    assert not learn.model[0][0].weight.requires_grad, 'a pretrained body starts frozen'
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('arch', ['resnet18', 'densenet121', 'squeezenet1_1', 'resnet10t'])
+def test_weights_from_a_file(dls, tmp_path, arch, suffix):
+    import timm
+    from safetensors.torch import save_file
+    found = find_arch(arch)
+    source = timm.create_model(arch) if isinstance(found, str) else found(weights=None)
+    path = tmp_path/f'weights{suffix}'
+    (torch.save if suffix == '.pth' else save_file)({k: v.contiguous() for k, v in source.state_dict().items()}, path)
+    learn = tagger(dls, arch=arch, weights=str(path))
+    first = next(p for p in source.parameters())
+    assert learn.weights == str(path) and (next(learn.model[0].parameters()) == first).all()
+    assert not next(learn.model[0].parameters()).requires_grad
+
+def test_half_precision_weights_become_fp32(tmp_path):
+    torch.save({'state_dict': {'a': torch.ones(2, dtype=torch.half), 'n': torch.tensor(3)}}, tmp_path/'w.pth')
+    state = read_weights(tmp_path/'w.pth')
+    assert state['a'].dtype == torch.float32 and state['n'].dtype == torch.int64
+
+def test_weights_of_another_architecture(dls, tmp_path):
+    from torchvision.models import resnet34
+    torch.save(resnet34().state_dict(), tmp_path/'w.pth')
+    with pytest.raises(UserError, match='does not fit resnet18: .*it fits --arch resnet34'): tagger(dls, weights=str(tmp_path/'w.pth'))
+
+@pytest.mark.parametrize('content', [b'', b'no weights', pickle.dumps(print)], ids=['empty', 'text', 'code'])
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_file_that_holds_no_weights(tmp_path, content, suffix):
+    path = tmp_path/f'w{suffix}'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match='no readable') as e: read_weights(path)
+    assert '\n' not in str(e.value)
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match='no such file'): read_weights(tmp_path/'w.pth')
+
+# ---- precision
+
+def test_autocast_only_where_it_gains(dls, monkeypatch):
+    seen = {}
+    for gains in (True, False):
+        monkeypatch.setattr(learner, 'bf16_gains', lambda device: gains)
+        learn = tagger(dls)
+        hook = learn.model[0][0].register_forward_hook(lambda m, i, o: seen.update({gains: (o.dtype, i[0].is_contiguous(memory_format=torch.channels_last))}))
+        preds, _ = learn.get_preds()
+        hook.remove()
+        assert preds.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+    assert seen == {True: (torch.bfloat16, True), False: (torch.float32, True)}
+
+def test_an_interrupted_batch_leaves_no_autocast_behind(dls, monkeypatch):
+    monkeypatch.setattr(learner, 'bf16_gains', lambda device: True)
+    learn = tagger(dls)
+    hook = learn.model[1].register_forward_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt): learn.get_preds()
+    hook.remove()
+    learn.get_preds()
+    assert not torch.is_autocast_enabled('cpu')
+
+def test_bf16_is_asked_of_the_device():
+    assert isinstance(bf16_gains(torch.device('cpu')), bool) and not bf16_gains(torch.device('meta'))
+
+# ---- training, scores and predictions
+
+def test_training_learns_and_keeps_its_history(dls, capsys):
+    learn = tagger(dls)
+    before = learn.validate()[0]
+    history = fine_tune(learn, 2, 3e-3, 1)
+    assert list(history.stage) == ['head', 'all layers', 'all layers'] and list(history.epoch) == [1, 2, 3]
+    assert list(history.columns) == ['epoch', 'stage', 'train_loss', 'valid_loss', 'accuracy_multi', 'f2', 'time']
+    assert history.train_loss.iloc[-1] < history.train_loss.iloc[0] and np.isfinite(history.valid_loss).all()
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and said[0].startswith('epoch 1  stage head  train_loss') # into a file: one plain line an epoch
+    assert learn.validate()[0] != before
+
+def test_scores_are_those_of_the_definitions(dls):
+    from sklearn.metrics import fbeta_score
+    learn = tagger(dls)
+    fine_tune(learn, 1, 3e-3, 0)
+    scores, table, probs, targs = score_tags(learn, .3)
+    assert scores['f2'] == pytest.approx(fbeta_score(targs, probs > .3, beta=2, average='samples', zero_division=0), abs=1e-4)
+    assert scores['accuracy_multi'] == pytest.approx(((probs > .3) == targs.bool()).float().mean().item(), abs=1e-4)
+    assert scores['valid_loss'] == pytest.approx(nn.functional.binary_cross_entropy(probs, targs).item(), abs=1e-4)
+    assert list(table['count']) == targs.sum(0).int().tolist() and list(table.index) == list(dls.vocab)
+    low, high = scores['f2_interval']
+    assert low <= scores['f2'] <= high
+    # the best constant answer of the training split, by trying the tag sets that the table has
+    train = train_targets(dls).numpy()
+    best = max((fbeta_score(train, np.tile(s, (len(train), 1)), beta=2, average='samples', zero_division=0), tuple(s)) for s in np.unique(train, axis=0))
+    assert scores['f2_baseline'] <= 1 and fbeta_score(train, np.tile(best[1], (len(train), 1)), beta=2, average='samples', zero_division=0) == best[0]
+
+def test_weather_scores(chips, store):
+    set_seed(0)
+    dls = weather_dls(chips, store, bs=16)
+    learn = chip_learner(dls, 'resnet18', 'none', single=True)
+    fine_tune(learn, 1, 1e-3, 0)
+    scores, table = score_classes(learn)
+    probs, targs = learn.get_preds()
+    assert scores['accuracy'] == pytest.approx((probs.argmax(1) == targs).float().mean().item(), abs=1e-5)
+    assert np.trace(table.to_numpy())/table.to_numpy().sum() == pytest.approx(scores['accuracy'], abs=1e-5)
+    assert table.shape == (len(dls.vocab), len(dls.vocab))
+
+@pytest.fixture
+def exported(dls, tmp_path):
+    learn = tagger(dls)
+    fine_tune(learn, 1, 1e-3, 0)
+    learn.path = tmp_path
+    learn.export('learner.pkl')
+    return learn, tmp_path/'learner.pkl'
+
+def test_prediction_obeys_the_threshold(exported, chips):
+    learn, _ = exported
+    for thresh in (.01, .5, .99):
+        learn.loss_func.thresh = thresh
+        tags, hot, probs = learn.predict(chips.paths[0])
+        assert (hot == (probs > thresh)).all() and list(tags) == [t for t, p in zip(chips.vocab, probs) if p > thresh]
+
+def test_an_exported_learner_predicts_the_same(exported, chips):
+    learn, path = exported
+    again = load_learner(path)
+    want = learn.predict(chips.paths[0])[2]
+    image = Image.open(chips.paths[0])
+    for chip in (chips.paths[0], str(chips.paths[0])): np.testing.assert_allclose(again.predict(chip)[2], want, rtol=1e-4)
+    # a picture that is open already was not scaled while it was decoded
+    for chip in (image, np.asarray(image.convert('RGB'))): np.testing.assert_allclose(again.predict(chip)[2], want, rtol=.1)
+    assert again.loss_func.thresh == .2
+
+def test_an_exported_learner_takes_no_chips_or_labels_along(exported, chips):
+    _, path = exported
+    assert str(chips.paths[0]).encode() not in path.read_bytes()
