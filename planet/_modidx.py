@@ -36,6 +36,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'planet.decisions._counts': ('decisions.html#_counts', 'planet/decisions.py'),
                                   'planet.decisions._counts_without': ('decisions.html#_counts_without', 'planet/decisions.py'),
                                   'planet.decisions._joint': ('decisions.html#_joint', 'planet/decisions.py'),
+                                  'planet.decisions._one_thread': ('decisions.html#_one_thread', 'planet/decisions.py'),
                                   'planet.decisions._refuse': ('decisions.html#_refuse', 'planet/decisions.py'),
                                   'planet.decisions._worth': ('decisions.html#_worth', 'planet/decisions.py'),
                                   'planet.decisions.as_plain': ('decisions.html#as_plain', 'planet/decisions.py'),

@@ -6,6 +6,7 @@
 __all__ = ['as_plain', 'check_probs', 'check_targs', 'check_beta', 'best_constant', 'exclusive_index', 'decide', 'expected_fbeta']
 
 # %% ../nbs/01b_decisions.ipynb #decisions-imports
+from contextlib import contextmanager
 import numpy as np, torch
 
 # %% ../nbs/01b_decisions.ipynb #checks
@@ -136,6 +137,14 @@ def _joint(p, group):
     return joint
 
 # %% ../nbs/01b_decisions.ipynb #decide
+@contextmanager
+def _one_thread():
+    # Hundreds of small steps: threads gain little on idle cores, and on busy ones every step waits for a late one.
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(n)
+
 def decide(
     probs, # (n, tags), in 0..1
     beta:float=2, # 2 for the competition
@@ -156,7 +165,7 @@ def decide(
     probs, beta2 = check_probs(probs), check_beta(beta)
     group = exclusive_index(exclusive, probs.shape[1], vocab)
     if not probs.numel(): return torch.zeros_like(probs, dtype=torch.bool)
-    return torch.cat([_best_sets(_joint(p.double(), group), beta2) for p in probs.split(bs)])
+    with _one_thread(): return torch.cat([_best_sets(_joint(p.double(), group), beta2) for p in probs.split(bs)])
 
 def expected_fbeta(
     pred, # (n, tags) bool: the sets in question

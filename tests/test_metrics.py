@@ -275,6 +275,14 @@ def test_decide_extremes_and_ties():
     assert torch.equal(decide(p, bs=7), decide(p)) and torch.equal(decide(p[[3]]), decide(p)[[3]])
     assert torch.equal(decide(p, exclusive=['c', 'a'], vocab='abcdefghi'), decide(p, exclusive=torch.tensor([0, 2])))
 
+def test_decide_leaves_the_threads_alone():
+    n = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        decide(torch.rand(5, 3))
+        assert torch.get_num_threads() == 2
+    finally: torch.set_num_threads(n)
+
 def test_surer_tags_are_never_left_out_for_less_sure_ones():
     p, _ = draw(300, 8, 5)
     for d, q in zip(decide(p), p):
