@@ -38,9 +38,9 @@ def _readable(inp):
     return (inp.is_cpu or not (inp.requires_grad and torch.is_grad_enabled())) and not torch.compiler.is_compiling()
 
 def _check_targ(targ):
-    if targ.numel() and targ.is_floating_point():
+    if targ.numel():
         lo,hi = targ.aminmax() # one pass; `nan` fails both comparisons
-        if not (lo.item()>=0 and hi.item()<=1): _refuse(targ, (targ>=0)&(targ<=1), 'targ', 'a target lies in 0..1')
+        if not 0 <= lo.item() <= hi.item() <= 1: _refuse(targ, (targ>=0)&(targ<=1), 'targ', 'a target lies in 0..1')
 
 def _check_finite(probe, inp, probs=False, **weights):
     "Find the culprit if the sum of `probe` is not finite: a bad value anywhere has made it so, and one number is cheap to test"
@@ -139,7 +139,7 @@ def cross_entropy(
 class _BCE(torch.autograd.Function):
     "Binary cross entropy with the gradient derived by hand, which spares autograd its intermediate results"
     @staticmethod
-    def forward(ctx, inp, targ, sigmoid, mean):
+    def forward(ctx, inp, targ, sigmoid=True, mean=True):
         ctx.save_for_backward(inp, targ)
         ctx.sigmoid,ctx.mean = sigmoid,mean
         if sigmoid and inp.element_size()>2: loss = F.softplus(inp, 1, 40).addcmul_(inp, targ, value=-1) # ln(1+e^x) - xy
@@ -153,7 +153,7 @@ class _BCE(torch.autograd.Function):
     def backward(ctx, grad):
         inp,targ = ctx.saved_tensors
         again = torch.is_grad_enabled() # is a second derivative wanted? If not, work in place
-        if ctx.mean: grad = (grad.item() if inp.is_cpu and not again else grad)/max(inp.numel(), 1) # plain numbers are quicker
+        if ctx.mean and inp.numel(): grad = (grad.item() if inp.is_cpu and not again else grad)/inp.numel() # a number is quicker
         if ctx.sigmoid: d = inp.sigmoid()-targ if again else inp.sigmoid().sub_(targ)
         else: d = (inp-targ)/(inp*(1-inp)).clamp(min=max(1e-12, torch.finfo(inp.dtype).tiny))
         d_targ = (-inp if ctx.sigmoid else (-inp).log1p()-inp.log())*grad if ctx.needs_input_grad[1] else None
@@ -170,9 +170,9 @@ def binary_cross_entropy(
 ):
     "Binary cross entropy, -y ln p - (1-y) ln(1-p), in nats: each tag is a question of its own. `ValueError` on bad values or shapes"
     if not type(inp) is type(targ) is torch.Tensor: inp,targ = _plain(inp, targ)
-    _same_shape(inp, targ)
+    if inp.shape != targ.shape: _same_shape(inp, targ)
     if not targ.is_floating_point(): targ = targ.to(inp.dtype)
-    if weight is None and pos_weight is None and reduction=='mean': loss = _BCE.apply(inp, targ, sigmoid, True) # the quick path
+    if weight is None and pos_weight is None and reduction=='mean': loss = _BCE.apply(inp, targ) if sigmoid else _BCE.apply(inp, targ, False)
     else:
         scale,y = 1,targ
         if pos_weight is not None: # w y a + (1-y) b is (wy + 1-y) times the same mixture with the target wy/(wy + 1-y)
