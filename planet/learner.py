@@ -237,13 +237,13 @@ def chip_learner(
         say(f"WARNING: no pretrained weights for {arch} ({e}). Going on from RANDOM weights: expect much lower scores. "
             "Connect to the network, or give a .safetensors or .pth file with --weights.")
         learn, started = build(pretrained=False), 'none'
-    if state is not None:
-        load_body(learn, model, state, weights)
-        learn.freeze()
+    if state is not None: load_body(learn, model, state, weights)
     if not dls.after_batch.fs.filter(lambda f: isinstance(f, Normalize)): # fastai normalises for its own weights only
         dls.add_tfms([Normalize.from_stats(*imagenet_stats)], 'after_batch')
     if not is_terminal(): learn.remove_cb(learn.progress) # a file wants plain lines, which `History` gives
     start_at_base_rates(learn.model, base_rates(train_targets(dls)), single)
+    learn.opt = None # fastai's, if it has one already, does not know the new layer
+    if started != 'none': learn.freeze()
     learn.weights = started
     return learn
 

@@ -114,6 +114,9 @@ def test_weights_from_a_file(dls, tmp_path, arch, suffix):
     first = next(p for p in source.parameters())
     assert learn.weights == str(path) and (next(learn.model[0].parameters()) == first).all()
     assert not next(learn.model[0].parameters()).requires_grad
+    if suffix == '.pth': # and it trains: first the head, the one that starts at the base rates included, then all
+        fine_tune(learn, 1, 1e-3, 1)
+        assert (learn.model[1][-1].weight != 0).any() and (next(learn.model[0].parameters()) != first).any()
 
 def test_half_precision_weights_become_fp32(tmp_path):
     torch.save({'state_dict': {'a': torch.ones(2, dtype=torch.half), 'n': torch.tensor(3)}}, tmp_path/'w.pth')

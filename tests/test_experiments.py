@@ -1,0 +1,168 @@
+"The experiments as their users run them: from the command line and from Python, on synthetic and on real chips."
+import json, os, re, shutil, subprocess, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+from PIL import Image
+from experiments import planet_resnet50, weather_resnet18
+from planet.cli import UserError
+
+root = Path(__file__).resolve().parent.parent
+quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=1)
+
+def last_record(out):
+    "The only record under `out`, and its folder."
+    folder, = [p for p in out.glob('*/*') if not p.name.startswith('.')]
+    return json.loads((folder/'record.json').read_text()), folder
+
+def command(name, *args, **kwargs):
+    return subprocess.run([sys.executable, root/'experiments'/f'{name}.py', *map(str, args)], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, **kwargs)
+
+# ---- a whole run
+
+def check_record(out, name, keys, files):
+    record, folder = last_record(out)
+    assert list(record) == ['experiment', 'options', 'data', 'device', 'versions', 'seconds', 'scores']
+    assert folder.parent.name == name and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?', folder.name)
+    assert {'source', 'chips', 'vocab', 'train', 'valid'} <= set(record['data']) and keys <= set(record['scores'])
+    assert record['versions']['torch'] and record['seconds'] > 0
+    assert {p.name for p in folder.iterdir()} == files
+    for png in folder.glob('*.png'): assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
+    return record, folder
+
+TAGGER = {'record.json', 'history.csv', 'tags.csv', 'learner.pkl', 'batch.png', 'losses.png', 'threshold.png', 'predictions.png'}
+SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
+
+def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
+    "A thousand chips, drawn for the occasion; little training, but better than any answer that never looks."
+    planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0, thresh=.2, out=str(tmp_path))
+    said = capsys.readouterr().out.splitlines()
+    record, folder = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
+    assert record['scores']['f2'] > record['scores']['f2_baseline'] + .02
+    assert record['data'] | dict(vocab=0, folder=0) == dict(source='synthetic chips, drawn by code', folder=0, chips=1000, vocab=0, train=800, valid=200, left_out=[])
+    assert len(record['data']['vocab']) == 17 and record['options']['thresh'] == .2 and record['options']['weights_used'] == 'none'
+    # a line on the data first, then a line an epoch, the scores, and the record's folder last
+    assert said[0].startswith('data: 1,000 chips, 17 tags, synthetic') and said[-1] == str(folder)
+    assert [l.split()[1] for l in said if l.startswith('epoch ')] == ['1', '2', '3']
+    assert any(l.startswith('F2 at 0.2') for l in said) and max(map(len, said[1:-1])) <= 120
+    tags, history = pd.read_csv(folder/'tags.csv'), pd.read_csv(folder/'history.csv')
+    assert list(tags.tag) == record['data']['vocab'] and {'count', 'precision', 'recall', 'fbeta'} <= set(tags)
+    assert list(history.epoch) == [1, 2, 3] and history.f2.iloc[-1] == pytest.approx(record['scores']['f2'], abs=2e-3)
+
+def test_a_tagger_on_real_chips(tmp_path, real_chips, real_weights):
+    planet_resnet50.main(data=str(real_chips), weights=str(real_weights), size=64, bs=32, epochs=1, freeze_epochs=1, out=str(tmp_path))
+    record, _ = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
+    assert record['data']['chips'] == 1000 and record['scores']['f2'] > record['scores']['f2_baseline'] + .08
+
+def test_the_weather(tmp_path, drawn):
+    weather_resnet18.main(data=str(drawn), weights='none', size=32, epochs=1, freeze_epochs=0, out=str(tmp_path))
+    record, folder = check_record(tmp_path, 'weather_resnet18', {'accuracy', 'accuracy_baseline', 'valid_loss'},
+        {'record.json', 'history.csv', 'classes.csv', 'learner.pkl', 'batch.png', 'losses.png'})
+    assert pd.read_csv(folder/'classes.csv', index_col=0).to_numpy().sum() == record['data']['valid']
+
+def test_the_same_seed_gives_the_same_scores(tmp_path, drawn):
+    scores = []
+    for out, seed in (('a', 1), ('b', 1), ('c', 2)):
+        planet_resnet50.main(**quick, data=str(drawn), seed=seed, out=str(tmp_path/out))
+        scores.append(last_record(tmp_path/out)[0]['scores'])
+    assert scores[0] == scores[1] != scores[2]
+
+def test_somebody_elses_chips(tmp_path, capsys):
+    "Other tags, other sizes, PNGs: a folder as an analyst may have it."
+    rng = np.random.default_rng(0)
+    (tmp_path/'train').mkdir()
+    rows = ['image_name,tags']
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 255, (50+i, 70, 3), np.uint8)).save(tmp_path/'train'/f'field {i}.png')
+        rows.append(f"field {i},{'wheat' if i%2 else 'rape Spring-barley'}")
+    (tmp_path/'labels.csv').write_text('\n'.join(rows))
+    planet_resnet50.main(**quick, data=str(tmp_path), out=str(tmp_path/'out'))
+    record, _ = last_record(tmp_path/'out')
+    assert record['data']['vocab'] == ['Spring-barley', 'rape', 'wheat'] and record['scores']['f2_tuned'] is None # 2 held-out chips
+
+def test_skipped_chips_are_recorded(tmp_path, folder):
+    (folder/'train-jpg'/'train_5.jpg').write_bytes(b'')
+    planet_resnet50.main(**quick, data=str(folder), skip_bad=True, out=str(tmp_path/'out'))
+    data = last_record(tmp_path/'out')[0]['data']
+    assert data['left_out'] == ['train_5'] and data['chips'] == 59 == data['train'] + data['valid']
+
+# ---- the command line
+
+@pytest.mark.parametrize('name', ['planet_resnet50', 'weather_resnet18', 'bench_recipe'])
+@pytest.mark.parametrize('args,status,said', [(['--help'], 0, '--valid_pct'), (['--vald_pct', '.3'], 2, 'did you mean --valid_pct?'),
+    (['--epochs', 'three'], 2, 'epochs')])
+def test_options_are_looked_at_before_torch(name, args, status, said, tmp_path):
+    (tmp_path/'torch.py').write_text('raise RuntimeError("torch was imported")')
+    done = command(name, *args, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{root}'})
+    assert done.returncode == status and said in done.stdout + done.stderr
+    if status: assert done.stderr.count('\n') == 1 and not done.stdout
+
+def test_both_spellings_of_an_option(tmp_path):
+    for option in ('--freeze_epochs', '--freeze-epochs'):
+        done = command('planet_resnet50', option, '-1', cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+        assert done.returncode == 1 and done.stderr == 'planet_resnet50.py: --freeze_epochs -1 is outside 0 to 10000\n'
+
+def test_a_run_from_the_command_line(tmp_path, drawn):
+    "Into a pipe: no progress bar, no traceback, no warning of ours; the record's folder is the last line."
+    args = [o for k, v in quick.items() for o in (f'--{k}', v)]
+    done = command('planet_resnet50', *args, '--data', drawn, '--thresh', .3, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+    assert done.returncode == 0, done.stderr
+    assert '\r' not in done.stdout and 'Warning' not in done.stderr and 'Traceback' not in done.stderr
+    record = json.loads((tmp_path/done.stdout.splitlines()[-1]/'record.json').read_text())
+    assert record['options']['thresh'] == .3 and 'F2 at 0.3' in done.stdout
+
+def test_a_mistake_is_one_line(tmp_path, drawn):
+    done = command('planet_resnet50', '--data', tmp_path/'none', cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+    assert done.returncode == 1 and done.stderr == f'planet_resnet50.py: --data {tmp_path}/none: no such folder\n'
+    assert not list(tmp_path.rglob('*.json')) and not list(tmp_path.glob('runs/*/*'))
+
+# ---- what can go wrong: a `UserError`, and no record, not even half of one
+
+def fails(tmp_path, drawn, match, error=UserError, **options):
+    with pytest.raises(error, match=match): planet_resnet50.main(**{**quick, 'data': str(drawn), 'out': str(tmp_path/'out'), **options})
+    assert not list(tmp_path.glob('out/*/*')) and not list(tmp_path.glob('out/*/.*'))
+
+@pytest.mark.parametrize('option,value', [('thresh', 1.5), ('thresh', -.1), ('thresh', float('nan')), ('valid_pct', 2), ('size', 8),
+    ('bs', 0), ('epochs', 0), ('lr', 0), ('workers', -1), ('seed', -1)])
+def test_options_outside_their_limits(tmp_path, drawn, option, value): fails(tmp_path, drawn, f'--{option} .* is outside', **{option: value})
+def test_unknown_arch(tmp_path, drawn): fails(tmp_path, drawn, 'did you mean', arch='resnet51')
+def test_weights_of_another_arch(tmp_path, drawn, real_weights): fails(tmp_path, drawn, 'it fits --arch resnet50', weights=str(real_weights))
+def test_missing_weights(tmp_path, drawn): fails(tmp_path, drawn, 'no such file', weights='resnet.pth')
+
+def test_broken_chip(tmp_path, folder):
+    jpg = folder/'train-jpg'/'train_4.jpg'
+    jpg.write_bytes(jpg.read_bytes()[:900])
+    fails(tmp_path, folder, 'train_4.jpg.*--skip_bad')
+
+def test_output_that_is_a_file(tmp_path, drawn):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(UserError, match='--out: no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'file'))
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write into a folder that is read-only')
+def test_output_that_is_read_only(tmp_path, drawn):
+    (tmp_path/'locked').mkdir(mode=0o500)
+    with pytest.raises(UserError, match='--out: no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'locked'))
+
+def test_a_disk_that_fills_up_at_the_end(tmp_path, drawn):
+    "A real disk of 100 kB, which the exported learner overflows."
+    small = tmp_path/'small'
+    small.mkdir()
+    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=100k', 'tmpfs', small], capture_output=True).returncode:
+        pytest.skip('no small disk can be mounted: it takes root on Linux')
+    try:
+        args = [o for k, v in quick.items() for o in (f'--{k}', v)]
+        done = command('planet_resnet50', *args, '--data', drawn, '--out', small, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+        assert done.returncode == 1 and 'the disk is full' in done.stderr and done.stderr.count('\n') == 1
+        assert 'F2 at 0.2' in done.stdout, 'the scores are not lost'
+        assert not list(small.glob('*/*')) and not list(small.glob('*/.*'))
+    finally: subprocess.run(['umount', small])
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, drawn, monkeypatch):
+    def interrupt(*args, **kwargs): raise KeyboardInterrupt
+    monkeypatch.setattr('planet.learner.fine_tune', interrupt)
+    fails(tmp_path, drawn, '', error=KeyboardInterrupt)
+
+def test_two_runs_of_one_second_have_a_folder_each(tmp_path):
+    from planet.runs import Run
+    with Run('x', {}, tmp_path) as a, Run('x', {}, tmp_path) as b: assert a.path != b.path
+    assert a.path.is_dir() and b.path.is_dir()
