@@ -28,13 +28,13 @@ def stock(chips, arch, state, weights, size, bs, epochs, freeze_epochs, lr, thre
 def ours(chips, arch, state, weights, size, bs, epochs, freeze_epochs, lr, thresh, valid_pct, seed, workers):
     "The main experiment's recipe: held-out probabilities and targets."
     from planet.data import tags_dls
-    from planet.learner import chip_learner, fine_tune
+    from planet.learner import History, chip_learner
     from planet.losses import BinaryCrossEntropyLoss
     from planet.store import ChipStore
     dls = tags_dls(chips, ChipStore(chips.paths, size), valid_pct, seed, bs, workers)
-    learn = chip_learner(dls, arch.__name__, weights, BinaryCrossEntropyLoss(thresh=thresh))
-    with learn.no_bar():
-        fine_tune(learn, epochs, lr, freeze_epochs)
+    learn = chip_learner(dls, arch.__name__, weights, BinaryCrossEntropyLoss(thresh=thresh)).remove_cb(History)
+    with learn.no_bar(), learn.no_logging():
+        learn.fine_tune(epochs, base_lr=lr, freeze_epochs=freeze_epochs)
         return learn.get_preds()
 
 @script

@@ -15,6 +15,7 @@ def main(
     epochs:int=3, # epochs with all layers
     freeze_epochs:int=4, # epochs with the head alone, before
     lr:float=3e-3, # base learning rate
+    loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     thresh:float=0.2, # a tag is predicted above this probability
     valid_pct:float=0.2, # share of the chips that is held out
     seed:int=42, # of the split, the head and the order of chips
@@ -29,15 +30,15 @@ def main(
     from fastai.torch_core import set_seed
     from planet import plots
     from planet.data import load_chips, tags_dls
-    from planet.learner import chip_learner, f2, fine_tune, held_out, score_tags
-    from planet.losses import BinaryCrossEntropyLoss, accuracy_multi
+    from planet.learner import chip_learner, f2, find_loss, fine_tune, held_out, score_tags
+    from planet.losses import accuracy_multi
     from planet.runs import Run, tags_report
 
     with Run('planet_resnet50', options, out) as run:
         set_seed(seed, reproducible=True)
         chips, store = load_chips(data, size, skip_bad)
         dls = tags_dls(chips, store, valid_pct, seed, bs, workers)
-        learn = chip_learner(dls, arch, weights, BinaryCrossEntropyLoss(thresh=thresh),
+        learn = chip_learner(dls, arch, weights, find_loss(loss, chips.vocab, thresh),
                              [partial(accuracy_multi, thresh=thresh), partial(f2, thresh=thresh)])
         run.figure('batch', plots.batch_grid(dls))
         history = fine_tune(learn, epochs, lr, freeze_epochs)

@@ -4,6 +4,9 @@ from fastcore.script import anno_parser
 
 __all__ = ['UserError', 'script', 'say', 'is_terminal', 'progress', 'near_names', 'check_options']
 
+# fastai calls a function that the newest torch deprecates: nothing that a user of ours can act on
+warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
+
 class UserError(Exception):
     "A mistake that its user can mend: the message is one line that says what is wrong, where, and what to do next."
 
@@ -28,7 +31,7 @@ def near_names(name:str, # what was asked for
                n:int=3, # how many at most
               ) -> str: # ", did you mean a, b?", or nothing where no name is near
     "The tail of an error message that helps with a misspelt name."
-    near = difflib.get_close_matches(str(name), list(names), n=n, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), sorted(set(names)), n=n, cutoff=0.6)
     return f", did you mean {' or '.join(near)}?" if near else ''
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(1, 65536), epochs=(1, 10_000), freeze_epochs=(0, 10_000),
@@ -74,8 +77,6 @@ def _explain(e):
 def script(main):
     "Decorate an experiment's `main`: a command when its file is run, a plain function when it is imported."
     if main.__module__ != '__main__': return main
-    # fastai calls a function that newest torch deprecates; nothing its user can act on
-    warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
     args = vars(_parser(main).parse_args())
     for internal in ('pdb', 'xtra'): args.pop(internal, None)
     try: main(**args)

@@ -6,6 +6,7 @@
 __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'tags_dls', 'only_of', 'weather_dls']
 
 # %% ../nbs/02_data.ipynb #imports
+from .cli import UserError, progress # before fastai, whose import it quiets
 import numpy as np, torch
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
 from fastai.data.core import DataLoaders
@@ -15,7 +16,6 @@ from fastai.vision.augment import DihedralItem
 from fasttransform import DisplayedTransform
 from pathlib import Path
 from PIL import Image
-from .cli import UserError, progress
 from .sources import Chips, find_chips
 from .store import ChipStore
 from .synthetic import WEATHER

@@ -151,5 +151,6 @@ def find_chips(data:str='auto', # `auto`, `synthetic`, `sample` or a folder
             chips = _synthetic()
             better = (f"; for real ones connect to the network (fastai's sample, 15 MB), give --data FOLDER, "
                       f"or put the competition's files into {competition_folder}/")
-    say(f"data: {len(chips):,} chips, {len(chips.vocab)} tags, {chips.source} ({chips.root}){better}")
+    where = '' if chips.source == str(chips.root) else f' ({chips.root})'
+    say(f"data: {len(chips):,} chips, {len(chips.vocab)} tags, {chips.source}{where}{better}")
     return chips

@@ -1,0 +1,30 @@
+"""Chips with their tags on one sheet, to look at before anything else. The picture in the README is
+
+    python experiments/contact_sheet.py --data synthetic --out docs/chips.png
+"""
+from planet.cli import UserError, check_options, say, script
+
+@script
+def main(
+    data:str='auto', # chips: auto, synthetic, sample, or a folder with a label table and images
+    n:int=12, # chips on the sheet
+    columns:int=6, # chips in a row
+    size:int=160, # height and width of a chip, in pixels
+    seed:int=33, # which chips
+    out:str='chips.png', # the picture
+):
+    "Draw a sheet of chips with their tags; every second one is a rare one, since the common ones look alike."
+    check_options(dict(locals()))
+    import numpy as np
+    from planet.plots import chip_grid
+    from planet.sources import find_chips
+    from planet.store import open_chip
+    chips = find_chips(data)
+    rarity = -np.log(chips.targets.mean(0) + 1e-9)
+    rare = (chips.targets*rarity).max(1)
+    draw = np.random.default_rng(seed).permutation(len(chips))[:n//2]
+    rows = [*draw, *np.random.default_rng(seed).choice(len(chips), min(n - len(draw), len(chips)), replace=False, p=rare**2/(rare**2).sum())]
+    pixels = [open_chip(chips.paths[i], size).permute(1, 2, 0).numpy() for i in rows]
+    try: chip_grid(pixels, [chips.table.tags[i] for i in rows], columns, width=11).savefig(out)
+    except (OSError, ValueError) as e: raise UserError(f"--out {out} cannot be written: {e}") from None
+    say(out)
