@@ -7,7 +7,7 @@ Prints, for each device and shape, the median time of each, the peak of memory a
 on both. The time is that of a whole step, with the checks of values that `binary_cross_entropy` makes on that device.
 
 Two shared cores of a Xeon, torch 2.15, several runs: 64,000 x 17 takes 0.68 to 0.88 of the built-in's time and 0.50 of its memory;
-512 x 17, where calls cost more than sums, 1.2 to 1.35 of its time (some 0.08 of it the check of targets) and 0.50 of its memory.
+512 x 17, where calls cost more than sums, 1.21 to 1.35 of its time (some 0.08 of it the check of targets) and 0.50 of its memory.
 """
 from fastcore.script import call_parse
 

@@ -139,7 +139,7 @@ def cross_entropy(
 class _BCE(torch.autograd.Function):
     "Binary cross entropy with the gradient derived by hand, which spares autograd its intermediate results"
     @staticmethod
-    def forward(ctx, inp, targ, sigmoid=True, mean=True):
+    def forward(ctx, inp, targ, sigmoid, mean):
         ctx.save_for_backward(inp, targ)
         ctx.sigmoid,ctx.mean = sigmoid,mean
         if sigmoid and inp.element_size()>2: loss = F.softplus(inp, 1, 40).addcmul_(inp, targ, value=-1) # ln(1+e^x) - xy
@@ -172,7 +172,7 @@ def binary_cross_entropy(
     if not type(inp) is type(targ) is torch.Tensor: inp,targ = _plain(inp, targ)
     if inp.shape != targ.shape: _same_shape(inp, targ)
     if not targ.is_floating_point(): targ = targ.to(inp.dtype)
-    if weight is None and pos_weight is None and reduction=='mean': loss = _BCE.apply(inp, targ) if sigmoid else _BCE.apply(inp, targ, False)
+    if weight is None and pos_weight is None and reduction=='mean': loss = _BCE.apply(inp, targ, sigmoid, True)
     else:
         scale,y = 1,targ
         if pos_weight is not None: # w y a + (1-y) b is (wy + 1-y) times the same mixture with the target wy/(wy + 1-y)
@@ -183,7 +183,10 @@ def binary_cross_entropy(
             weight = _spread(weight, inp, 'weight')
             scale = scale*weight
         loss = _reduce(_BCE.apply(inp, y, sigmoid, False)*scale, reduction)
-    if _readable(inp): _check_targ(targ); _check_finite(loss, inp, not sigmoid, weight=weight, pos_weight=pos_weight)
+    if _readable(inp):
+        _check_targ(targ)
+        # of a mean one number is enough, and a call that is spared shows at 512 chips
+        if not (reduction=='mean' and math.isfinite(loss.item())): _check_finite(loss, inp, not sigmoid, weight=weight, pos_weight=pos_weight)
     return loss
 
 # %% ../nbs/00_losses.ipynb #mse
