@@ -25,10 +25,10 @@ from fastai.torch_core import to_float
 from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import create_body, model_meta, vision_learner
 from torch import nn
-from .losses import (AsymmetricLoss, BinaryCrossEntropyLoss, FocalLoss, GroupedCrossEntropyLoss, SoftFBetaLoss,
-                           accuracy_multi)
-from .metrics import (best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide, fbeta,
-                            fbeta_per_chip, tag_table)
+from .losses import AsymmetricLoss, BinaryCrossEntropyLoss, FocalLoss, GroupedCrossEntropyLoss, SoftFBetaLoss
+from .losses import accuracy_multi
+from .metrics import best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide
+from .metrics import fbeta, fbeta_per_chip, tag_table
 from .synthetic import WEATHER
 
 # %% ../nbs/03_learner.ipynb #base-rates
@@ -81,7 +81,7 @@ def bf16_gains(
     "Whether `device` has units that multiply bf16 faster than fp32."
     if device.type == 'cuda': return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != 'cpu': return False # unmeasured: fp32 is the safe answer
-    # public since torch 2.10; before, the same questions had private names
+    # newer torch has a public function for it; before, the same questions had private names
     if hasattr(torch.cpu, 'get_capabilities'):
         has = torch.cpu.get_capabilities()
         return bool(has.get('amx_bf16') or has.get('avx512_bf16'))
@@ -91,7 +91,7 @@ class Precision(Callback):
     """bf16 autocast and channels-last wherever the device gains from them; fastai's own `MixedPrecision` is CUDA only.
 
     It asks the device each time, so that a learner exported on one machine does the right thing on the next. The loss is
-    computed outside autocast, in fp32. A GPU before Ampere trains in fp16 with fastai's `MixedPrecision`.
+    computed outside autocast, in fp32. (`chip_learner` gives a GPU before Ampere fastai's own fp16 instead.)
     """
     order, opened = MixedPrecision.order, None
     def before_fit(self):
@@ -270,6 +270,7 @@ def chip_learner(
     if state is not None: load_body(learn, model, state, weights)
     if not dls.after_batch.fs.filter(lambda f: isinstance(f, Normalize)): # fastai normalises for its own weights only
         dls.add_tfms([Normalize.from_stats(*imagenet_stats)], 'after_batch')
+    if dls.device.type == 'cuda' and not bf16_gains(dls.device): learn.to_fp16()
     if not is_terminal(): learn.remove_cb(learn.progress) # a file wants plain lines, which `History` gives
     start_at_base_rates(learn.model, base_rates(train_targets(dls)), range(get_c(dls)) if single else softmax_group(loss_func))
     learn.opt = None # fastai's, if it has one already, does not know the new layer
