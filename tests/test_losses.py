@@ -86,11 +86,13 @@ def test_bce_of_nothing_is_torchs():
 @pytest.mark.parametrize('dtype', [torch.int64, torch.uint8, torch.bool], ids=str)
 def test_bce_takes_whole_number_tags(dtype): assert_close(binary_cross_entropy(seeded(8,5), tags(8,5).to(dtype)), binary_cross_entropy(seeded(8,5), tags(8,5)))
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4, width=32), st.floats(0, 1, width=32)), min_size=1, max_size=20))
 def test_bce_anywhere(pairs):
     x,y = (torch.tensor(v)[None] for v in zip(*pairs))
-    both(lambda x: binary_cross_entropy(x, y), lambda x: F.binary_cross_entropy_with_logits(x, y), x, rtol=1e-5, atol=2e-6)
+    # in fp32 the built-in itself is off by 1e-3 for soft targets at large logits, so the truth is asked of it in fp64
+    both(lambda x: binary_cross_entropy(x, y), lambda x: F.binary_cross_entropy_with_logits(x.double(), y.double()).float(), x,
+         rtol=1e-5, atol=2e-6 + 2.4e-7*x.abs().max().item())
 
 # --- gradcheck --------------------------------------------------------------------------------------------------------
 
