@@ -17,6 +17,7 @@ def main(
     lr:float=3e-3, # base learning rate
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     thresh:float=0.2, # a tag is predicted above this probability
+    tta:bool=True, # predict from one view of a chip, rather than from the mean of all eight
     valid_pct:float=0.2, # share of the chips that is held out
     seed:int=42, # of the split, the head and the order of chips
     workers:int=0, # processes that load batches
@@ -39,7 +40,7 @@ def main(
         chips, store = load_chips(data, size, skip_bad)
         dls = tags_dls(chips, store, valid_pct, seed, bs, workers)
         learn = chip_learner(dls, arch, weights, find_loss(loss, chips.vocab, thresh),
-                             [partial(accuracy_multi, thresh=thresh), partial(f2, thresh=thresh)])
+                             [partial(accuracy_multi, thresh=thresh), partial(f2, thresh=thresh)], tta=tta)
         run.figure('batch', plots.batch_grid(dls))
         history = fine_tune(learn, epochs, lr, freeze_epochs)
         scores, tags, probs, targs = score_tags(learn, thresh)

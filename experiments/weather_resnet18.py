@@ -14,6 +14,7 @@ def main(
     epochs:int=3, # epochs with all layers
     freeze_epochs:int=4, # epochs with the head alone, before
     lr:float=3e-3, # base learning rate
+    tta:bool=True, # predict from one view of a chip, rather than from the mean of all eight
     valid_pct:float=0.2, # share of the chips that is held out
     seed:int=42, # of the split, the head and the order of chips
     workers:int=0, # processes that load batches
@@ -35,7 +36,7 @@ def main(
         set_seed(seed, reproducible=True)
         chips, store = load_chips(data, size, skip_bad)
         dls = weather_dls(chips, store, valid_pct, seed, bs, workers)
-        learn = chip_learner(dls, arch, weights, metrics=[accuracy], single=True)
+        learn = chip_learner(dls, arch, weights, metrics=[accuracy], single=True, tta=tta)
         run.figure('batch', plots.batch_grid(dls))
         history = fine_tune(learn, epochs, lr, freeze_epochs)
         scores, classes = score_classes(learn)

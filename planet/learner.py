@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'CONNECT_SECONDS', 'train_targets', 'base_rates', 'base_logits', 'start_at_base_rates', 'bf16_gains',
-           'Precision', 'History', 'find_loss', 'softmax_group', 'find_arch', 'read_weights', 'load_body',
-           'chip_learner', 'f2', 'fine_tune', 'score_tags', 'held_out', 'score_classes']
+           'Precision', 'DihedralViews', 'History', 'find_loss', 'softmax_group', 'find_arch', 'read_weights',
+           'load_body', 'chip_learner', 'f2', 'fine_tune', 'score_tags', 'held_out', 'score_classes']
 
 # %% ../nbs/03_learner.ipynb #imports
 from .cli import UserError, is_terminal, near_names, say # before fastai, whose import it quiets
@@ -21,8 +21,9 @@ import fastai.callback.schedule # gives `Learner` its `fine_tune`
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner, Recorder
-from fastai.torch_core import to_float
+from fastai.torch_core import TensorImage, to_float
 from fastai.vision.core import imagenet_stats
+import fastai.vision.augment # gives `TensorImage` its `dihedral`
 from fastai.vision.learner import create_body, model_meta, vision_learner
 from torch import nn
 from .losses import AsymmetricLoss, BinaryCrossEntropyLoss, FocalLoss, GroupedCrossEntropyLoss, SoftFBetaLoss
@@ -111,6 +112,24 @@ class Precision(Callback):
     def _close(self):
         if self.opened is not None: self.opened.__exit__(None, None, None)
         self.opened = None
+
+# %% ../nbs/03_learner.ipynb #views
+class DihedralViews(Callback):
+    """Answer a chip with the mean logits of its eight dihedral views, in `get_preds` and `predict`.
+
+    Training and the validation after each epoch look once. It stays with an exported learner, so that what was scored is
+    what predicts; `learn.remove_cb(DihedralViews)` goes back to one view. (fastai's `tta` draws random augmentations
+    instead.)
+    """
+    order = Precision.order-1 # its forward passes come before `Precision` closes autocast
+    def after_pred(self):
+        if self.training or not hasattr(self.learn, 'gather_preds'): return
+        x, = self.xb
+        logits = to_float(self.pred)
+        for k in range(1, 8):
+            view = TensorImage(x).dihedral(k).contiguous(memory_format=self.precision.layout)
+            logits = logits + to_float(self.model(view))
+        self.learn.pred = (logits/8).as_subclass(torch.Tensor)
 
 # %% ../nbs/03_learner.ipynb #history
 class History(Callback):
@@ -246,6 +265,7 @@ def chip_learner(
     loss_func=None, # fastai's choice for the targets by default
     metrics=None,
     single:bool=False, # one answer a chip (softmax), rather than many (sigmoid)?
+    tta:bool=True, # predict from all eight dihedral views of a chip?
     **kwargs, # for `vision_learner`
 ) -> Learner: # frozen if it has weights; `learn.weights` says what it started from
     """A `vision_learner` whose head starts at the base rates, in bf16 and channels-last where that is faster.
@@ -255,7 +275,7 @@ def chip_learner(
     """
     model = find_arch(arch)
     # fastai would train a frozen body's batch norms, and so go back through all of it: twice the time, for no better score
-    build = partial(vision_learner, dls, model, loss_func=loss_func, metrics=metrics, cbs=[Precision(), History()],
+    build = partial(vision_learner, dls, model, loss_func=loss_func, metrics=metrics, cbs=[Precision(), History(), *[DihedralViews()]*tta],
                     **{'train_bn': False, **kwargs})
     state = None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
     try:

@@ -35,7 +35,7 @@ SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_d
 
 def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
     "A thousand chips, drawn for the occasion; little training, but better than any answer that never looks."
-    planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0, thresh=.2, out=str(tmp_path))
+    planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0, thresh=.2, tta=False, out=str(tmp_path))
     said = capsys.readouterr().out.splitlines()
     record, folder = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
     assert record['scores']['f2'] > record['scores']['f2_baseline'] + .02

@@ -204,6 +204,18 @@ def test_weather_scores(chips, store):
     assert np.trace(table.to_numpy())/table.to_numpy().sum() == pytest.approx(scores['accuracy'], abs=1e-5)
     assert table.shape == (len(dls.vocab), len(dls.vocab))
 
+def test_predictions_are_the_mean_of_the_eight_views(dls, fp32):
+    learn = tagger(dls)
+    fine_tune(learn, 1, 3e-3, 0)
+    probs, targs = learn.get_preds()
+    x = torch.cat([x for x, _ in dls.valid])
+    with torch.no_grad(): views = [learn.model.eval()(torch.rot90(f, k, (2, 3))) for k in range(4) for f in (x, x.flip(3))]
+    np.testing.assert_allclose(probs, torch.stack(views).mean(0).sigmoid(), rtol=1e-4)
+    one, _ = tagger(dls, tta=False).get_preds()
+    assert not torch.allclose(probs, one)
+    # the validation of an epoch looks once
+    np.testing.assert_allclose(learn.validate()[0], nn.functional.binary_cross_entropy_with_logits(views[0], targs), rtol=1e-4)
+
 @pytest.fixture
 def exported(dls, tmp_path):
     learn = tagger(dls)
