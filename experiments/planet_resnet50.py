@@ -1,6 +1,9 @@
 """Fine-tune a ResNet-50 into a tagger of satellite chips, and say how good it is on chips it has not seen.
 
     python experiments/planet_resnet50.py --thresh 0.2
+
+On 1,000 real chips with ImageNet weights it reached F2 0.896 (best constant answer 0.668) in 186 s on two cores of a Xeon
+with AMX, seed 42; the README has the command and more figures.
 """
 from functools import partial
 from planet.cli import check_options, say, script
@@ -17,7 +20,7 @@ def main(
     lr:float=3e-3, # base learning rate
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     thresh:float=0.2, # a tag is predicted above this probability
-    tta:bool=True, # predict from one view of a chip, rather than from the mean of all eight
+    tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
     valid_pct:float=0.2, # share of the chips that is held out
     seed:int=42, # of the split, the head and the order of chips
     workers:int=0, # processes that load batches

@@ -14,7 +14,7 @@ def main(
     epochs:int=3, # epochs with all layers
     freeze_epochs:int=4, # epochs with the head alone, before
     lr:float=3e-3, # base learning rate
-    tta:bool=True, # predict from one view of a chip, rather than from the mean of all eight
+    tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
     valid_pct:float=0.2, # share of the chips that is held out
     seed:int=42, # of the split, the head and the order of chips
     workers:int=0, # processes that load batches
