@@ -14,5 +14,6 @@ setup(
     author=cfg['author'], keywords=cfg['keywords'].split(), license=cfg['license'],
     packages=find_packages(include=['planet', 'planet.*']), package_data={'planet': ['*.csv']},
     python_requires=f">={cfg['min_python']}",
-    install_requires=cfg['requirements'].split(), extras_require={'dev': cfg['dev_requirements'].split()},
+    install_requires=cfg['requirements'].split(),
+    extras_require={name: cfg[f'{name}_requirements'].split() for name in ('dev', 'fiftyone')},
     entry_points={'console_scripts': cfg.get('console_scripts', '').split()}, zip_safe=False)

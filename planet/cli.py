@@ -2,7 +2,7 @@
 import difflib, errno, os, sys, warnings
 from fastcore.script import anno_parser
 
-__all__ = ['UserError', 'script', 'say', 'is_terminal', 'progress', 'near_names', 'check_options']
+__all__ = ['UserError', 'script', 'run_command', 'say', 'is_terminal', 'progress', 'near_names', 'check_options']
 
 # fastai calls a function that the newest torch deprecates: nothing that a user of ours can act on
 warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
@@ -44,11 +44,13 @@ def check_options(options:dict, # name -> value; those that have no limits are l
         if name in options and not low <= options[name] <= high:
             raise UserError(f"--{name} {options[name]} is outside {low:g} to {high:g}")
 
-def _parser(main):
+def _parser(main, prog, given):
     "`main`'s parser: options spelt as its parameters are (`--valid_pct`), with `--valid-pct` understood as well."
-    parser = anno_parser(main, prog=os.path.basename(sys.argv[0]))
+    parser = anno_parser(main, prog=prog)
     names = parser._option_string_actions
     for action in parser._actions:
+        for empty in ("''", 'False'): # defaults that say nothing
+            if action.help: action.help = action.help.removesuffix(f' (default: {empty})')
         spelt = f'--{action.dest}'
         if spelt not in names and f"--{action.dest.replace('_', '-')}" in names:
             names[spelt] = action
@@ -56,13 +58,16 @@ def _parser(main):
     shown = [n for a in parser._actions if a.help != '==SUPPRESS==' for n in a.option_strings]
 
     def error(message):
-        for arg in sys.argv[1:]:
+        for arg in given:
             name = arg.split('=')[0]
             if name.startswith('--') and name not in names and name in message: message += near_names(name, shown, 1)
-        print(f'{parser.prog}: {message} (--help lists the options)', file=sys.stderr)
-        sys.exit(2)
+        _stop(prog, f'{message} (--help lists the options)', 2)
     parser.error = error
     return parser
+
+def _stop(prog, message, status):
+    print(f'{prog}: {message}', file=sys.stderr, flush=True)
+    sys.exit(status)
 
 def _one_line(e): return ' '.join(str(e).split())
 
@@ -74,20 +79,35 @@ def _explain(e):
     if isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"cannot write or read {e.filename}: {e.strerror}"
 
-def script(main):
-    "Decorate an experiment's `main`: a command when its file is run, a plain function when it is imported."
-    if main.__module__ != '__main__': return main
-    args = vars(_parser(main).parse_args())
-    for internal in ('pdb', 'xtra'): args.pop(internal, None)
-    try: main(**args)
-    except KeyboardInterrupt: sys.exit(_stop('interrupted; nothing was recorded', 130))
+def _run(main, prog, given, interrupted):
+    "Call `main` with the options `given`, and leave with its exit status (what it returns; 0 for nothing)."
+    options = vars(_parser(main, prog, given).parse_args(given))
+    for internal in ('pdb', 'xtra'): options.pop(internal, None)
+    try: status = main(**options)
+    except KeyboardInterrupt: _stop(prog, f'interrupted; {interrupted}', 130)
     except BrokenPipeError: os._exit(0) # `| head` closed the pipe: nothing to tell
     except Exception as e:
         told = _explain(e)
         if told is None: raise
-        sys.exit(_stop(told, 1))
-    sys.exit(0)
+        _stop(prog, told, 1)
+    sys.exit(status or 0)
 
-def _stop(message, status):
-    print(f'{os.path.basename(sys.argv[0])}: {message}', file=sys.stderr, flush=True)
-    return status
+def script(main):
+    "Decorate an experiment's `main`: a command when its file is run, a plain function when it is imported."
+    if main.__module__ == '__main__': _run(main, os.path.basename(sys.argv[0]), sys.argv[1:], 'nothing was recorded')
+    return main
+
+def run_command(prog:str, # name of the program
+                functions:list, # its commands: functions whose parameters have docments
+                interrupted:str, # what to tell after Ctrl-C
+               ):
+    "Run the one of `functions` that the command line's first word names."
+    commands = {f.__name__: f for f in functions}
+    name, *given = sys.argv[1:] or ['--help']
+    if name in ('-h', '--help'):
+        width = max(map(len, commands))
+        say(f'usage: {prog} COMMAND [options]', '', *(f'  {c:<{width}}  {f.__doc__.strip().splitlines()[0]}' for c, f in commands.items()),
+            '', f'{prog} COMMAND --help lists a command\'s options')
+        sys.exit(0)
+    if name not in commands: _stop(prog, f"no command {name}{near_names(name, commands, 1)} (there are {', '.join(commands)})", 2)
+    _run(commands[name], f'{prog} {name}', given, interrupted)

@@ -6,7 +6,7 @@ from pathlib import Path
 import json, os, platform, shutil, time
 from planet.cli import UserError
 
-__all__ = ['Run', 'tags_report', 'classes_report']
+__all__ = ['Run', 'scores_report', 'tags_report', 'classes_report']
 
 PACKAGES = 'fastai', 'torch', 'torchvision', 'timm', 'pandas', 'planet-chips'
 
@@ -83,18 +83,27 @@ class Run:
         (self.part/'record.json').write_text(json.dumps(whole, indent=2, default=str) + '\n')
         return whole
 
-def _heading(valid): return f"{f'{valid:,} held-out chips':<24}{'score':>9}{'best constant':>16}"
+def _heading(scored, baseline='best constant'): return f"{scored:<24}{'score':>9}{baseline:>18}"
 
 def _score_row(scores, name, key, note=''):
     value, base = (scores.get(k) for k in (key, f'{key}_baseline'))
-    return (f"{name:<24}{'-' if value is None else f'{value:.4f}':>9}{'' if base is None else f'{base:.4f}':>16}{note}").rstrip()
+    return (f"{name:<24}{'-' if value is None else f'{value:.4f}':>9}{'' if base is None else f'{base:.4f}':>18}{note}").rstrip()
+
+def scores_report(scores:dict, # name -> number; `NAME_baseline` is what the score `NAME` has to beat
+                  rows:dict, # what to call a score -> its name
+                  scored:str, # what was scored, such as "200 held-out chips"
+                  baseline:str='best constant', # what the baselines are
+                 ) -> str:
+    "A line a score, with its baseline beside it."
+    return '\n'.join([_heading(scored, baseline), *(_score_row(scores, name, key) for name, key in rows.items())])
 
 def classes_report(scores:dict, # from `score_classes`
                    classes, # the table that comes with them
-                   valid:int, # how many chips were scored
+                   valid:int, # how many were scored
+                   things:str='chips', # and what they are
                   ) -> str:
     "Scores, and which class was taken for which."
-    return '\n'.join([_heading(valid), _score_row(scores, 'accuracy', 'accuracy'), _score_row(scores, 'loss', 'valid_loss'),
+    return '\n'.join([scores_report(scores, dict(accuracy='accuracy', loss='valid_loss'), f'{valid:,} held-out {things}'),
                       '', str(classes)])
 
 def tags_report(scores:dict, # from `score_tags`
@@ -105,7 +114,7 @@ def tags_report(scores:dict, # from `score_tags`
     "Scores and a line a tag, short enough to read."
     low, high = scores['f2_interval']
     row = partial(_score_row, scores)
-    lines = [_heading(valid), row(f'F2 at {thresh:g}', 'f2', f'   95 % interval {low:.3f} to {high:.3f}'),
+    lines = [_heading(f'{valid:,} held-out chips'), row(f'F2 at {thresh:g}', 'f2', f'   95 % interval {low:.3f} to {high:.3f}'),
              row('F2, thresholds tuned', 'f2_tuned'), row('F2, best expected set', 'f2_decided'),
              row(f'accuracy_multi at {thresh:g}', 'accuracy_multi'), row('loss', 'valid_loss'), '',
              f"{'tag':<24}{'count':>9}{'precision':>11}{'recall':>9}{'F2':>9}"]

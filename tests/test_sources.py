@@ -6,7 +6,7 @@ from pathlib import Path
 from fastai.data.external import URLs, fastai_cfg
 import numpy as np, pandas as pd, pytest
 from PIL import Image
-from planet import sources
+from planet.sources import chips as sources
 from planet.cli import UserError
 from planet.data import load_chips
 from planet.sources import find_chips, from_folder

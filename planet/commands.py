@@ -1,0 +1,49 @@
+"`planet-data`: get chips, check them, count them, look at them. Each command is a few lines around what `planet` has."
+from planet.cli import run_command, say
+
+def get(
+    what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
+    to:str='', # folder to put it in; by default data/planet for kaggle, fastai's own folder for its sets
+    tif:bool=False, # kaggle: the four-band TIFFs as well
+    dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name) instead of from the competition
+):
+    "Download a set of images or a table, check it and unpack it; what is there already is not fetched again."
+    from planet.sources import fetch
+    say(fetch.get(what, to, tif, dataset))
+
+def verify(
+    folder:str, # folder with a label table and images
+    workers:int=0, # processes that read images; 0: one a core
+):
+    "Check a folder of chips: table, tags, images, sizes, duplicates. Exit status 1 if training would fail."
+    from planet.sources import check
+    report = check.verify(folder, workers)
+    say(report)
+    return 0 if report.ok else 1
+
+def doctor():
+    "Look at this machine: Python, torch, memory, accounts, weights; each line says ok or what to do."
+    from planet.sources import doctor
+    doctor.doctor()
+
+def stats(
+    folder:str, # folder with a label table and images
+    plot:bool=False, # draw the figures as well
+    out:str='', # folder for the figures; by default FOLDER/stats
+):
+    "Count tags, tags a chip and tag sets."
+    from planet.sources import check
+    check.stats(folder, plot, out)
+
+def explore(
+    folder:str, # folder with a label table and images
+    record:str='', # a run's folder (runs/planet_resnet50/...): shows its predictions as well
+    port:int=5151, # where the app answers
+):
+    "Browse chips, tags and predictions in FiftyOne's app (needs the extra: pip install 'planet-chips[fiftyone]')."
+    from planet import explore
+    explore.app(folder, record, port)
+
+def main(): run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
+
+if __name__ == '__main__': main()

@@ -1,0 +1,2 @@
+"Where chips come from, and whether they are whole: fetch, unpack, verify, and end in one `Chips`."
+from .chips import *
