@@ -63,8 +63,21 @@ class Chips:
         if len(left) < 2: raise UserError(f"{self.root}: {named}; {len(left)} readable chips are left, and training needs two at least")
         return left
 
-def _read_table(path):
-    "`image_name` and `tags` of a label table, checked; tags become lists without repeats."
+def _existing(folder):
+    "`folder` as a path; `UserError`, with near names, where there is no such folder."
+    root = Path(folder).expanduser()
+    if root.is_dir(): return root
+    siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+    raise UserError(f"{root}: no such folder{near_names(root.name, siblings, 1)}")
+
+def _table_path(root):
+    "The label table of a folder: the first of `TABLES` that is there."
+    path = next((root/name for name in TABLES if (root/name).is_file()), None)
+    if path is None: raise UserError(f"{root} holds no label table: put one of {', '.join(TABLES)} there, with the columns image_name,tags")
+    return path
+
+def _raw_table(path):
+    "A label table as it stands, all of it strings; raises `UserError` where it is no table of `image_name` and `tags`."
     try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as e: raise UserError(f"{path} is no table of comma-separated values: {e}") from None
@@ -72,6 +85,14 @@ def _read_table(path):
         raise UserError(f"{path} has no column {' and no column '.join(missing)} (it has {', '.join(table.columns)}): "
                         "name its columns image_name,tags")
     if not len(table): raise UserError(f"{path} has a header and no rows: it needs a row a chip")
+    # pandas takes a first cell that the header does not name for an index, and would shift the others under wrong names
+    if not isinstance(table.index, pd.RangeIndex):
+        raise UserError(f"{path} has more cells in a row than names in its header: put spaces between the tags of a chip, not commas")
+    return table
+
+def _read_table(path):
+    "`image_name` and `tags` of a label table, checked; tags become lists without repeats."
+    table = _raw_table(path)
     if (twice := table.image_name[table.image_name.duplicated()]).any():
         raise UserError(f"{path} names {twice.nunique()} chips more than once, such as {', '.join(twice.unique()[:3])}: keep one row each")
     table = table[['image_name', 'tags']].copy()
@@ -99,12 +120,8 @@ def from_folder(root, # a folder with a label table and its images in `train/`, 
     Raises `UserError` where there is no table, it lacks a column or a row, an image is missing, or fewer than two chips
     or two tags are left to tell apart.
     """
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
-        raise UserError(f"--data {root}: no such folder{near_names(root.name, siblings, 1)}")
-    path = next((root/name for name in TABLES if (root/name).is_file()), None)
-    if path is None: raise UserError(f"{root} holds no label table: put one of {', '.join(TABLES)} there, with the columns image_name,tags")
+    root = _existing(root)
+    path = _table_path(root)
     table = _read_table(path)
     table['path'] = _find_images(root, table.image_name)
     if (missing := table.image_name[table.path.isna()]).any():
