@@ -1,0 +1,232 @@
+"""The Kaggle account of this machine: where its credentials lie, whether they work, and the official client that uses them.
+
+The client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it is imported when
+it is needed, with its mouth shut, and what it raises becomes one line that says what to do.
+"""
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+import json, os, sys, time
+from planet.cli import UserError, say
+
+__all__ = ['COMPETITION', 'KaggleError', 'Account', 'credentials', 'access', 'retry_after']
+
+COMPETITION = 'planet-understanding-the-amazon-from-space'
+PAGE = 'https://www.kaggle.com/c/'
+SECONDS = 5, 60 # to wait for a connection, and for the next byte
+PATIENCE = 3600 # the longest wait that Kaggle may ask for with 429, in seconds
+
+TOKEN = ("make a token at https://www.kaggle.com/settings/api (Generate New Token) and save it to ~/.kaggle/access_token, "
+         "or set KAGGLE_API_TOKEN to it")
+
+class KaggleError(UserError):
+    "Kaggle said no, or nothing. `state` is the same in two or three words, for a table."
+    def __init__(self, state, message): super().__init__(message); self.state = state
+
+# ---- where the credentials are
+
+def _config_file():
+    "`kaggle.json` where the client looks for it."
+    folder = os.environ.get('KAGGLE_CONFIG_DIR') or '~/.kaggle'
+    path = Path(folder).expanduser()
+    if sys.platform.startswith('linux') and not os.environ.get('KAGGLE_CONFIG_DIR') and not path.exists():
+        path = Path(os.environ.get('XDG_CONFIG_HOME') or '~/.config').expanduser()/'kaggle'
+    return path/'kaggle.json'
+
+def _read_json(path):
+    try: return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError): return {}
+
+def _text(path):
+    try: return Path(path).expanduser().read_text().strip()
+    except (OSError, ValueError): return ''
+
+def _colab_secret(name):
+    try: from google.colab import userdata
+    except ImportError: return None
+    try: return userdata.get(name)
+    except Exception: return None # not there, or this notebook was not let at it
+
+def _notebook_secret(name):
+    if 'KAGGLE_KERNEL_RUN_TYPE' not in os.environ: return None
+    try: from kaggle_secrets import UserSecretsClient
+    except ImportError: return None
+    try: return UserSecretsClient().get_secret(name)
+    except Exception: return None
+
+SECRETS = {"Colab's secrets": _colab_secret, "the Kaggle notebook's secrets": _notebook_secret}
+
+def _client_is_old():
+    "Versions before 2 (all that Python 3.10 gets) know no token files and no OAuth."
+    return int(version('kaggle').split('.')[0]) < 2
+
+def _find():
+    "Where the credentials are (`None`: nowhere), and the environment variables that hand them to the client. In its own order."
+    env, config = os.environ.get, _config_file()
+    shown = f'{config.parent}/kaggle.json'.replace(str(Path.home()), '~')
+    if 'KAGGLE_KERNEL_RUN_TYPE' in os.environ and (token := _text(env('KAGGLE_API_V1_TOKEN') or '.')):
+        return 'KAGGLE_API_V1_TOKEN', dict(KAGGLE_API_TOKEN=token)
+    if token := env('KAGGLE_API_TOKEN'): return 'KAGGLE_API_TOKEN', dict(KAGGLE_API_TOKEN=_text(token) or token) # or a file of it
+    for name in ('~/.kaggle/access_token', '~/.kaggle/access_token.txt'):
+        if token := _text(name): return name, dict(KAGGLE_API_TOKEN=token)
+    if env('KAGGLE_USERNAME') and env('KAGGLE_KEY'): return 'KAGGLE_USERNAME and KAGGLE_KEY', {}
+    if {'username', 'key'} <= set(_read_json(config)): return shown, {}
+    if not _client_is_old() and _read_json(Path('~/.kaggle/credentials.json').expanduser()).get('refresh_token'):
+        return 'an OAuth login (kaggle auth login)', {}
+    for where, secret in SECRETS.items():
+        if token := secret('KAGGLE_API_TOKEN'): return f'KAGGLE_API_TOKEN of {where}', dict(KAGGLE_API_TOKEN=token)
+        if (user := secret('KAGGLE_USERNAME')) and (key := secret('KAGGLE_KEY')):
+            return f'KAGGLE_USERNAME and KAGGLE_KEY of {where}', dict(KAGGLE_USERNAME=user, KAGGLE_KEY=key)
+    return None, {}
+
+def credentials() -> 'str | None': # such as "KAGGLE_API_TOKEN" or "~/.kaggle/access_token"; `None`: there are none
+    "Where this machine's Kaggle credentials were found; never what they are."
+    return _find()[0]
+
+# ---- the client
+
+@contextmanager
+def _alone(environment):
+    "The client prints what it likes, reads its environment at every call, and closes stdin when it gives up: let it, in here."
+    before, stdin = {k: os.environ.get(k) for k in environment}, sys.stdin
+    os.environ.update(environment)
+    sys.stdin = StringIO()
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()): yield
+    finally:
+        sys.stdin = stdin
+        for k, v in before.items(): os.environ.pop(k, None) if v is None else os.environ.update({k: v})
+
+def retry_after(response) -> float: # seconds
+    "How long a 429 asks us to wait: seconds or a date in its `Retry-After`; half a minute where it says nothing."
+    asked = response.headers.get('Retry-After', '30')
+    try: return max(0, float(asked))
+    except ValueError: pass
+    try: return max(0, parsedate_to_datetime(asked).timestamp() - time.time())
+    except (TypeError, ValueError): return 30
+
+def _status(e):
+    "The HTTP status of an error of the client's, or `None`."
+    response = getattr(e, 'response', None)
+    if response is None: return None
+    try: return response.status_code if response.status_code >= 400 else int(response.json()['code'])
+    except (ValueError, KeyError, TypeError): return response.status_code
+
+class Account:
+    "The official client, authenticated: what it lists, and its downloads as open responses. Raises `KaggleError`."
+    def __init__(self, wait:bool=True, # wait where Kaggle says 429, rather than raise?
+                ):
+        self.where, self.environment, self.wait = *_find(), wait
+        if not self.where: raise KaggleError('no credentials', f'no Kaggle credentials were found: {TOKEN}')
+        if _client_is_old() and 'KAGGLE_API_TOKEN' in self.environment: # it sends the token, but insists on a name and a key
+            self.environment |= dict(KAGGLE_USERNAME='token', KAGGLE_KEY='token')
+        self.api = self._ask(self._connect, 'Kaggle')
+
+    def _connect(self):
+        import requests
+        from kagglesdk.kaggle_env import KaggleEnv, get_endpoint
+        # a quick look first: the client has no timeout, and would keep its user waiting for minutes
+        requests.head(get_endpoint(KaggleEnv.PROD), timeout=SECONDS[0]).close()
+        from kaggle.api.kaggle_api_extended import KaggleApi
+        api = KaggleApi()
+        api.config = str(_config_file()) # the class looked once, when it was imported
+        api.authenticate()
+        build = api.build_kaggle_client
+        def build_patient():
+            client = build()
+            http = client.http_client()
+            http.__enter__() # makes its session
+            http._session.stream = True # version 1 would hold a whole archive in memory
+            http._session.send = _with_timeout(http._session.send)
+            return client
+        api.build_kaggle_client = build_patient
+        api.download_needed = lambda *args, **kwargs: True
+        api.download_file = lambda response, *args, **kwargs: setattr(self, 'response', response) # ours resumes, checks and reports
+        return api
+
+    def _ask(self, call, what, rules=None):
+        "`call()`, with what it raises told as a `KaggleError` about `what`; waits as told where Kaggle is asked too often."
+        import requests
+        while True:
+            try:
+                with _alone(self.environment): return call()
+            except SystemExit: raise self._refused() from None
+            except requests.HTTPError as e:
+                if _status(e) != 429 or not self.wait: raise self.explain(e, what, rules) from None
+                wait_for(e.response)
+            except requests.RequestException as e: raise self.explain(e, what, rules) from None
+            except (ValueError, OSError) as e: # credentials that make no sense to it; a configuration folder it cannot make
+                raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({e}): {TOKEN}") from None
+
+    def _refused(self):
+        return KaggleError('bad credentials', f"Kaggle does not accept the credentials in {self.where} (401): {TOKEN}")
+
+    def explain(self, e, # an exception of requests
+                what:str, # what was asked for
+                rules:str=None, # address of the page where its rules are accepted
+               ) -> KaggleError:
+        "One line on what went wrong and what to do."
+        status = _status(e)
+        if status is None: return KaggleError('no network', f"Kaggle cannot be reached ({_cause(e)}): connect to the network, then run this again")
+        if status == 401: return self._refused()
+        if status == 403 and rules:
+            return KaggleError('rules not accepted', f"Kaggle does not give {what} to this account (403): log in, accept the rules at {rules}, then run this again")
+        if status == 403: return KaggleError('not allowed', f"Kaggle does not give {what} to this account (403): it is private, or the token may not read it")
+        if status == 404: return KaggleError('not found', f"Kaggle has no {what} (404): look at its name")
+        if status == 429: return KaggleError('rate limit', f"Kaggle was asked too often (429): wait {retry_after(e.response):.0f} s, then run this again")
+        return KaggleError(f'error {status}', f"Kaggle answers {status} for {what}: run this again in a few minutes")
+
+    def files(self, competition:str=COMPETITION) -> dict: # name -> bytes
+        "The files that a competition carries today."
+        found, token = {}, None
+        while True:
+            page = self._ask(lambda: self.api.competition_list_files(competition, page_token=token, page_size=200),
+                             f'competition {competition}', f'{PAGE}{competition}/rules')
+            found |= {f.name: int(f.total_bytes or 0) for f in page.files}
+            token = page.next_page_token
+            if not token: return found
+
+    def open(self, name:str, # as `files` lists it
+             competition:str=COMPETITION):
+        "A streaming `requests.Response` of one file."
+        self._ask(lambda: self.api.competition_download_file(competition, name, path='.', force=True, quiet=True),
+                  f'{name} of {competition}', f'{PAGE}{competition}/rules')
+        return self.response
+
+    def open_dataset(self, dataset:str, # owner/name
+                    ):
+        "A streaming `requests.Response` of a whole dataset, as one `.zip`."
+        self._ask(lambda: self.api.dataset_download_files(dataset, path='.', force=True, quiet=True), f'dataset {dataset}')
+        return self.response
+
+def _with_timeout(send):
+    def timed(request, **kwargs): return send(request, **{**kwargs, 'timeout': kwargs.get('timeout') or SECONDS})
+    return timed
+
+def wait_for(response):
+    "Sleep as long as a 429 asks for, and say so; raises `KaggleError` where that is too long to sit and wait."
+    seconds = retry_after(response)
+    if seconds > PATIENCE: raise KaggleError('rate limit', f"Kaggle was asked too often (429): run this again in {seconds/3600:.1f} hours")
+    say(f'Kaggle asks us to wait {seconds:.0f} s (429)')
+    time.sleep(seconds)
+
+def _cause(e):
+    "The last words of a chain of network errors, which are the ones that tell."
+    while inner := getattr(e, 'reason', None) or next((a for a in getattr(e, 'args', ()) if isinstance(a, BaseException)), None) or e.__cause__:
+        if not isinstance(inner, BaseException): break
+        e = inner
+    text = ' '.join(str(e).split())
+    return text.split('object at 0x')[-1].partition('>: ')[2] or text
+
+def access() -> tuple: # (state, what to do); ('ok', '') where the competition can be fetched
+    """Whether this machine can fetch the competition's files: credentials, network, rules.
+
+    States: ok, no credentials, bad credentials, rules not accepted, no network, not found, rate limit, error 5xx."""
+    try:
+        account = Account(wait=False)
+        files = account.files()
+        if files: account.open(min(files, key=files.get)).close() # listing needs no rules, fetching does
+    except KaggleError as e: return e.state, str(e)
+    return 'ok', ''
