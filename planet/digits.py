@@ -1,0 +1,116 @@
+"Pictures of single digits as plain tensors: scikit-learn's, which come with it, or MNIST's in a folder. And their figures."
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+import os
+import numpy as np, torch
+from PIL import Image
+from planet.cli import UserError, near_names
+from planet.plots import _figure, _plain
+
+__all__ = ['Digits', 'find_digits', 'sklearn_digits', 'digits_folder', 'ink_on_paper', 'curves']
+
+@dataclass
+class Digits:
+    "Pictures and what they are, apart for training and scoring. Pixels are floats from 0 (paper) to 1 (ink)."
+    train_x: torch.Tensor # `(n, height, width)`
+    train_y: torch.Tensor # `(n,)` places in `vocab`
+    valid_x: torch.Tensor # the same, held out
+    valid_y: torch.Tensor
+    vocab: list[str] # what they can be
+    source: str # what they are, in a few words
+    folder: str = ''
+
+    @property
+    def n_pixels(self) -> int: return self.train_x[0].numel()
+
+    def flat(self) -> 'Digits':
+        "The same as rows of pixels `(n, n_pixels)`, scaled by the training split's mean and standard deviation."
+        mean, std = self.train_x.mean(), self.train_x.std()
+        return replace(self, train_x=((self.train_x-mean)/std).flatten(1), valid_x=((self.valid_x-mean)/std).flatten(1))
+
+    def facts(self) -> dict:
+        "What a record says of them."
+        return dict(source=self.source, folder=self.folder, chips=len(self.train_y)+len(self.valid_y), vocab=self.vocab,
+                    train=len(self.train_y), valid=len(self.valid_y), size=list(self.train_x.shape[1:]))
+
+def sklearn_digits(valid_pct:float=0.2, # share that is held out
+                   seed:int=42, # of the split
+                  ) -> Digits:
+    "scikit-learn's `load_digits`: 1,797 real ones of 8 x 8 pixels, scanned from 13 hands (Alpaydin and Kaynak 1998)."
+    from sklearn.datasets import load_digits
+    x, y = load_digits(return_X_y=True)
+    x, y = torch.tensor(x.reshape(-1, 8, 8)/16, dtype=torch.float32), torch.tensor(y)
+    n_valid = int(valid_pct*len(y))
+    if not 1 <= n_valid < len(y): raise UserError(f"--valid_pct {valid_pct:g} of {len(y)} digits leaves {len(y)-n_valid} to train on and {n_valid} to score")
+    rows = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    valid, train = rows[:n_valid], rows[n_valid:]
+    return Digits(x[train], y[train], x[valid], y[valid], [str(d) for d in range(10)], "scikit-learn's digits")
+
+def _read(path):
+    "A picture as a uint8 array `(height, width)`, or what is wrong with it."
+    try: return np.array(Image.open(path).convert('L'))
+    # Pillow has no one exception for a broken file
+    except Exception as e: return f'{type(e).__name__}: {e}'
+
+def _split(folder, vocab, progress):
+    "All pictures of `folder/CLASS/*.png` and their classes."
+    paths = [p for name in vocab for p in sorted((folder/name).glob('*.png'))]
+    if not paths: raise UserError(f"{folder} holds no pictures: MNIST's lie in {folder}/0/*.png to {folder}/9/*.png")
+    with ThreadPoolExecutor() as pool: pictures = [*progress(pool.map(_read, paths), len(paths))]
+    for path, picture in zip(paths, pictures):
+        if isinstance(picture, str): raise UserError(f"{path} cannot be read ({picture}): fetch it again, or take it away")
+        if picture.shape != pictures[0].shape:
+            raise UserError(f"{path} is {picture.shape[1]} x {picture.shape[0]} pixels, and {paths[0]} is {pictures[0].shape[1]} x {pictures[0].shape[0]}: "
+                            "the net needs them all of one size")
+    x, y = torch.from_numpy(np.stack(pictures)).float()/255, torch.tensor([vocab.index(p.parent.name) for p in paths])
+    return x, y
+
+def digits_folder(root, # a folder in the layout of fastai's `URLs.MNIST`: `training/0/*.png`, `testing/0/*.png`
+                  progress=lambda items, total: items, # wraps the iterable of pictures, to show progress
+                  source:str=None, # what they are; the folder's path by default
+                 ) -> Digits:
+    "MNIST, or pictures of other things in its layout. Raises `UserError` where the layout or a picture is wrong."
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise UserError(f"--data {root}: no such folder{near_names(root.name, siblings, 1)}")
+    for part in ('training', 'testing'):
+        if not (root/part).is_dir(): raise UserError(f"{root} has no folder {part}: MNIST's layout is training/0/*.png and testing/0/*.png")
+    vocab = sorted(e.name for e in os.scandir(root/'training') if e.is_dir())
+    if len(vocab) < 2: raise UserError(f"{root/'training'} needs a folder for each class, two at least, and has {len(vocab)}")
+    (train_x, train_y), (valid_x, valid_y) = (_split(root/part, vocab, progress) for part in ('training', 'testing'))
+    if train_x.shape[1:] != valid_x.shape[1:]:
+        raise UserError(f"{root}: training pictures are {tuple(train_x.shape[1:])}, testing ones {tuple(valid_x.shape[1:])}: the net needs them all of one size")
+    return Digits(train_x, train_y, valid_x, valid_y, vocab, source or str(root), str(root))
+
+def find_digits(data:str='digits', # `digits` (scikit-learn's), `mnist` (from fastai's cache), or a folder in MNIST's layout
+                valid_pct:float=0.2, seed:int=42, # of scikit-learn's digits; MNIST comes split
+                progress=lambda items, total: items, # wraps the iterable of pictures, to show progress
+               ) -> Digits:
+    "The digits that `--data` asks for."
+    if data == 'digits': return sklearn_digits(valid_pct, seed)
+    if data != 'mnist': return digits_folder(data, progress)
+    from fastai.data.external import fastai_path
+    cached = fastai_path('data')/'mnist_png'
+    if not cached.is_dir(): raise UserError(f"MNIST is not in {cached}: fetch it with `planet-data get mnist`, or take --data digits")
+    return digits_folder(cached, progress, 'MNIST')
+
+def ink_on_paper(pictures:torch.Tensor, # `(n, height, width)` from 0 to 1
+                ) -> np.ndarray: # `(n, height, width, 3)`
+    "Pictures of digits as `planet.plots` wants them, dark on white."
+    return 1 - pictures[..., None].expand(-1, -1, -1, 3).numpy()
+
+def curves(panels:dict, # title -> (label -> one number a step)
+           xlabel:str, # what a step is: `step`, `epoch`
+           log=(), # titles of panels with a logarithmic axis
+           width:float=10., # of the figure, in inches
+          ):
+    "Curves side by side. Of curves that coincide the later ones are dashed, so that all can be seen."
+    fig = _figure(width, 3.6)
+    for ax, (title, lines) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        for n, (label, values) in enumerate(lines.items()):
+            _plain(ax).plot(range(1, len(values)+1), values, label=label, lw=1.6, ls=('-', (0, (2, 2)), ':')[n%3])
+        ax.set(title=title, xlabel=xlabel, yscale='log' if title in log else 'linear')
+        if len(lines) > 1: ax.legend(frameon=False)
+    return fig
