@@ -35,7 +35,7 @@ def near_names(name:str, # what was asked for
     return f", did you mean {' or '.join(near)}?" if near else ''
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(1, 65536), epochs=(1, 10_000), freeze_epochs=(0, 10_000),
-              lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1))
+              lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000), fold=(0, 999))
 
 def check_options(options:dict, # name -> value; those that have no limits are let through
                  ):
@@ -43,6 +43,10 @@ def check_options(options:dict, # name -> value; those that have no limits are l
     for name, (low, high) in LIMITS.items():
         if name in options and not low <= options[name] <= high:
             raise UserError(f"--{name} {options[name]} is outside {low:g} to {high:g}")
+    folds, fold = options.get('folds', 0), options.get('fold', 0)
+    if folds == 1: raise UserError("--folds 1 leaves no chip to train on: 2 or more, or 0 for a random split")
+    if fold and not folds: raise UserError(f"--fold {fold} needs --folds, the number of folds to cut the chips into")
+    if folds and fold >= folds: raise UserError(f"--fold {fold} is none of the {folds} folds: they go from 0 to {folds-1}")
 
 def _parser(main, prog, given):
     "`main`'s parser: options spelt as its parameters are (`--valid_pct`), with `--valid-pct` understood as well."
