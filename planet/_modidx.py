@@ -39,6 +39,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'planet.data.make_folds': ('data.html#make_folds', 'planet/data.py'),
                              'planet.data.only_of': ('data.html#only_of', 'planet/data.py'),
                              'planet.data.same_file': ('data.html#same_file', 'planet/data.py'),
+                             'planet.data.split_facts': ('data.html#split_facts', 'planet/data.py'),
                              'planet.data.split_rows': ('data.html#split_rows', 'planet/data.py'),
                              'planet.data.tags_dls': ('data.html#tags_dls', 'planet/data.py'),
                              'planet.data.weather_dls': ('data.html#weather_dls', 'planet/data.py')},

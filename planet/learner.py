@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'CONNECT_SECONDS', 'train_targets', 'base_rates', 'base_logits', 'start_at_base_rates', 'bf16_gains',
            'Precision', 'DihedralViews', 'History', 'find_loss', 'softmax_group', 'find_arch', 'read_weights',
-           'load_body', 'chip_learner', 'f2', 'fine_tune', 'score_tags', 'held_out', 'score_classes']
+           'load_body', 'chip_learner', 'f2', 'fine_tune', 'score_tags', 'held_out', 'score_classes', 'TwoTargetLoss']
 
 # %% ../nbs/03_learner.ipynb #imports
 from .cli import UserError, is_terminal, near_names, say # before fastai, whose import it quiets
@@ -27,18 +27,20 @@ import fastai.vision.augment # gives `TensorImage` its `dihedral`
 from fastai.vision.learner import create_body, model_meta, vision_learner
 from torch import nn
 from .losses import AsymmetricLoss, BinaryCrossEntropyLoss, FocalLoss, GroupedCrossEntropyLoss, SoftFBetaLoss
-from .losses import accuracy_multi
+from .losses import accuracy_multi, binary_cross_entropy, cross_entropy, softmax
 from .metrics import best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide
 from .metrics import fbeta, fbeta_per_chip, tag_table
 from .synthetic import WEATHER
 
 # %% ../nbs/03_learner.ipynb #base-rates
 def train_targets(
-    dls:DataLoaders, # multi-label or single-label
+    dls:DataLoaders, # multi-label, single-label, or one target of each kind
 ) -> torch.Tensor: # float, `(chips, tags)`
-    "The targets of the training split, multi-hot or one-hot; no chip is decoded for them."
-    targs = torch.stack([torch.as_tensor(y) for y in dls.train_ds.tls[-1]])
-    return (nn.functional.one_hot(targs.long(), get_c(dls)) if targs.ndim == 1 else targs).float()
+    "The targets of the training split, multi-hot or one-hot, several beside one another; no chip is decoded for them."
+    def hot(tl):
+        targs = torch.stack([torch.as_tensor(y) for y in tl])
+        return (nn.functional.one_hot(targs.long(), len(tl.vocab)) if targs.ndim == 1 else targs).float()
+    return torch.cat([hot(tl) for tl in dls.train_ds.tls[dls.n_inp:]], 1)
 
 def base_rates(
     targs:torch.Tensor, # `(chips, tags)` of 0 and 1
@@ -370,3 +372,43 @@ def score_classes(
     confusion = pd.crosstab(pd.Categorical.from_codes(targs.numpy(), vocab), pd.Categorical.from_codes(pred.numpy(), vocab), dropna=False)
     table = confusion.rename_axis(index='true', columns='predicted')
     return {k: round(float(v), 5) for k, v in scores.items()}, table
+
+# %% ../nbs/03_learner.ipynb #two-target-loss
+class TwoTargetLoss:
+    """Softmax cross entropy for a category plus BCE for each tag, from one row of logits and two targets.
+
+    The first `classes` logits are the category's (`CategoryBlock`), the others the tags' (`MultiCategoryBlock`). The sum is
+    divided by the number of questions, 1 + tags. It is `GroupedCrossEntropyLoss` for a category that has a target of its own:
+    the same likelihood. `learn.predict` gives `((category, tags), _, probs)`: the likeliest class and the tags above `thresh`.
+    """
+    def __init__(self,
+        classes:int, # logits that belong to the category
+        thresh:float=0.5, # `decodes`, and so `learn.predict`, takes tags above this probability
+        reduction:str='mean', # 'mean' over chips, 'sum' or 'none': (n,)
+    ): self.classes,self.thresh,self.reduction = classes,thresh,reduction
+
+    @property
+    def exclusive(self): return list(range(self.classes)) # for `softmax_group`
+
+    def __call__(self,
+        inp, # logits, (n, classes + tags)
+        category, # class indices, (n,)
+        tags, # 0 and 1, (n, tags)
+    ):
+        loss = cross_entropy(inp[:, :self.classes], category, reduction='none')
+        loss = (loss + binary_cross_entropy(inp[:, self.classes:], tags, reduction='none').sum(1)) / (1 + tags.shape[1])
+        return loss if self.reduction == 'none' else getattr(loss, self.reduction)()
+
+    def activation(self, x): return torch.cat([softmax(x[:, :self.classes]), x[:, self.classes:].sigmoid()], 1)
+    def decodes(self, x): return x[:, :self.classes].argmax(1), x[:, self.classes:] > self.thresh
+    def hot(self, category, tags): # bool, (n, classes + tags)
+        "Two targets, or two answers from `decodes`, as one multi-hot target."
+        category = nn.functional.one_hot(torch.as_tensor(category).long(), self.classes)
+        return torch.cat([category.bool(), torch.as_tensor(tags).bool()], 1).as_subclass(torch.Tensor)
+
+    def accuracy(self, inp, category, tags):
+        "Of the category: a metric for a `Learner`."
+        return (inp[:, :self.classes].argmax(1) == category).float().mean()
+    def f2(self, inp, category, tags):
+        "Of category and tags together, decided as `decodes` does: a metric for a `Learner`."
+        return fbeta_per_chip(self.hot(*self.decodes(self.activation(inp))), self.hot(category, tags)).mean()
