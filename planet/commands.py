@@ -1,5 +1,5 @@
 "`planet-data`: get chips, check them, count them, look at them. Each command is a few lines around what `planet` has."
-from planet.cli import run_command, say
+from planet.cli import check_options, run_command, say
 
 def get(
     what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
@@ -13,9 +13,10 @@ def get(
 
 def verify(
     folder:str, # folder with a label table and images
-    workers:int=0, # processes that read images; 0: one a core
+    workers:int=0, # threads that read images; 0: one a core
 ):
-    "Check a folder of chips: table, tags, images, sizes, duplicates. Exit status 1 if training would fail."
+    "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
+    check_options(dict(workers=workers))
     from planet.sources import check
     report = check.verify(folder, workers)
     say(report)
@@ -24,25 +25,27 @@ def verify(
 def doctor():
     "Look at this machine: Python, torch, memory, accounts, weights; each line says ok or what to do."
     from planet.sources import doctor
-    doctor.doctor()
+    return 0 if doctor.doctor() else 1
 
 def stats(
-    folder:str, # folder with a label table and images
-    plot:bool=False, # draw the figures as well
+    folder:str, # folder with a label table
+    plot:bool=False, # draw the figures as well: counts, tags that occur together, and from images a sheet for each tag
     out:str='', # folder for the figures; by default FOLDER/stats
 ):
-    "Count tags, tags a chip and tag sets."
-    from planet.sources import check
-    check.stats(folder, plot, out)
+    "Count tags, tags a chip and tag sets; works from the table alone, without images."
+    from planet.sources import counts
+    counts.stats(folder, plot, out)
 
 def explore(
     folder:str, # folder with a label table and images
     record:str='', # a run's folder (runs/planet_resnet50/...): shows its predictions as well
     port:int=5151, # where the app answers
+    address:str='localhost', # and at which address of this machine; 0.0.0.0 lets others in
+    keep:str='', # keep the dataset under this name in FiftyOne's database; by default it goes with the app
 ):
     "Browse chips, tags and predictions in FiftyOne's app (needs the extra: pip install 'planet-chips[fiftyone]')."
     from planet import explore
-    explore.app(folder, record, port)
+    explore.app(folder, record, port, address, keep)
 
 def main(): run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
 

@@ -1,2 +1,4 @@
 "Where chips come from, and whether they are whole: fetch, unpack, verify, and end in one `Chips`."
 from .chips import *
+from .check import *
+from .counts import *
