@@ -21,7 +21,9 @@ def main(
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     thresh:float=0.2, # a tag is predicted above this probability
     tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
-    valid_pct:float=0.2, # share of the chips that is held out
+    valid_pct:float=0.2, # share of the chips that is held out, without --folds
+    folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
+    fold:int=0, # the fold that is held out
     seed:int=42, # of the split, the head and the order of chips
     workers:int=0, # processes that load batches
     skip_bad:bool=False, # leave out chips that cannot be read, and record which
@@ -33,7 +35,7 @@ def main(
     # what follows takes seconds to import, so it comes after the options have been looked at
     from fastai.torch_core import set_seed
     from planet import plots
-    from planet.data import load_chips, tags_dls
+    from planet.data import held_out_table, load_chips, split_facts, tags_dls
     from planet.learner import chip_learner, f2, find_loss, fine_tune, held_out, score_tags
     from planet.losses import accuracy_multi
     from planet.runs import Run, tags_report
@@ -41,7 +43,7 @@ def main(
     with Run('planet_resnet50', options, out) as run:
         set_seed(seed, reproducible=True)
         chips, store = load_chips(data, size, skip_bad)
-        dls = tags_dls(chips, store, valid_pct, seed, bs, workers)
+        dls = tags_dls(chips, store, valid_pct, seed, bs, workers, folds, fold, out)
         learn = chip_learner(dls, arch, weights, find_loss(loss, chips.vocab, thresh),
                              [partial(accuracy_multi, thresh=thresh), partial(f2, thresh=thresh)], tta=tta)
         run.figure('batch', plots.batch_grid(dls))
@@ -51,9 +53,10 @@ def main(
 
         run.table('history', history, index=False)
         run.table('tags', tags)
+        run.table('held_out', held_out_table(chips, dls, probs), index=False)
         run.figure('losses', plots.loss_curves(history))
         run.figure('threshold', plots.score_against_threshold(probs, targs, thresh, scores['f2_baseline']))
         run.figure('predictions', plots.predictions_sheet(*held_out(learn, probs, targs, thresh)))
         run.learner(learn)
-        run.record(chips.facts(dls), dls.device, scores, weights_used=learn.weights)
+        run.record(chips.facts(dls) | split_facts(chips, seed, folds, out), dls.device, scores, weights_used=learn.weights)
     say(run.path)

@@ -15,7 +15,9 @@ def main(
     freeze_epochs:int=4, # epochs with the head alone, before
     lr:float=3e-3, # base learning rate
     tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
-    valid_pct:float=0.2, # share of the chips that is held out
+    valid_pct:float=0.2, # share of the chips that is held out, without --folds
+    folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
+    fold:int=0, # the fold that is held out
     seed:int=42, # of the split, the head and the order of chips
     workers:int=0, # processes that load batches
     skip_bad:bool=False, # leave out chips that cannot be read, and record which
@@ -28,14 +30,14 @@ def main(
     from fastai.metrics import accuracy
     from fastai.torch_core import set_seed
     from planet import plots
-    from planet.data import load_chips, only_of, weather_dls
+    from planet.data import load_chips, only_of, split_facts, weather_dls
     from planet.learner import chip_learner, fine_tune, score_classes
     from planet.runs import Run, classes_report
 
     with Run('weather_resnet18', options, out) as run:
         set_seed(seed, reproducible=True)
         chips, store = load_chips(data, size, skip_bad)
-        dls = weather_dls(chips, store, valid_pct, seed, bs, workers)
+        dls = weather_dls(chips, store, valid_pct, seed, bs, workers, folds, fold, out)
         learn = chip_learner(dls, arch, weights, metrics=[accuracy], single=True, tta=tta)
         run.figure('batch', plots.batch_grid(dls))
         history = fine_tune(learn, epochs, lr, freeze_epochs)
@@ -46,5 +48,6 @@ def main(
         run.table('classes', classes)
         run.figure('losses', plots.loss_curves(history))
         run.learner(learn)
-        run.record(only_of(chips)[0].facts(dls), dls.device, scores, weights_used=learn.weights)
+        facts = only_of(chips)[0].facts(dls) | split_facts(chips, seed, folds, out)
+        run.record(facts, dls.device, scores, weights_used=learn.weights)
     say(run.path)

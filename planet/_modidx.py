@@ -30,6 +30,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'planet.data._dataloaders': ('data.html#_dataloaders', 'planet/data.py'),
                              'planet.data._random_rows': ('data.html#_random_rows', 'planet/data.py'),
                              'planet.data._read_folds': ('data.html#_read_folds', 'planet/data.py'),
+                             'planet.data._remarks': ('data.html#_remarks', 'planet/data.py'),
                              'planet.data._spread': ('data.html#_spread', 'planet/data.py'),
                              'planet.data._stuck': ('data.html#_stuck', 'planet/data.py'),
                              'planet.data.find_folds': ('data.html#find_folds', 'planet/data.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'same_file', 'make_folds', 'folds_file', 'find_folds',
-           'split_rows', 'tags_dls', 'only_of', 'weather_dls', 'held_out_table']
+           'split_rows', 'split_facts', 'tags_dls', 'only_of', 'weather_dls', 'held_out_table']
 
 # %% ../nbs/02_data.ipynb #imports
 from .cli import UserError, check_options, progress, say # before fastai, whose import it quiets
@@ -206,16 +206,25 @@ def split_rows(
         asked = f'--valid_pct {valid_pct:g}'
     if len(train) < 2 or len(valid) < 1: raise UserError(f"{asked} of {len(chips)} chips leaves {len(train)} to train on and {len(valid)} to score: "
                                                          "two and one are needed at least (duplicates stay together)")
+    if folds: say(f'split: {asked}, {len(train):,} chips to train on, {len(valid):,} held out ({folds_file(whole, folds, seed, out)})')
+    for remark in _remarks(chips, train, folds): say(f'split: {remark}')
+    return train, valid
+
+def _remarks(chips, train, folds):
+    "What a user should know of the rare tags of a split."
     hot = chips.targets
     counts, learnt = hot.sum(0), hot[train].any(0)
-    def named(which): return ', '.join(f"{chips.vocab[i]} ({n} chip{'s'*(n > 1)})" for i, n in enumerate(counts.tolist()) if n and which[i])
-    notes = [f'no training chip shows {named(~learnt)}'] if named(~learnt) else []
-    if folds:
-        if rare := named(counts < folds): notes.append(f'with fewer chips than folds, missing from some held-out folds: {rare}')
-        notes = [f'{asked} by {folds_file(whole, folds, seed, out)}', *notes]
-    elif notes: notes.append('--folds puts each tag that several chips show into training')
-    if notes: say(f"split: {len(train):,} chips to train on, {len(valid):,} held out; {'; '.join(notes)}")
-    return train, valid
+    def named(which):
+        tags = [f"{chips.vocab[i]} ({n} chip{'s'*(n > 1)})" for i, n in enumerate(counts.tolist()) if n and which[i]]
+        return ', '.join(tags[:4]) + (f' and {len(tags)-4} more tags' if len(tags) > 4 else '')
+    if missing := named(~learnt): yield f'no training chip shows {missing}' + ('' if folds else '; --folds trains on each tag that several chips show')
+    if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some held-out ones: {rare}'
+
+def split_facts(chips:Chips, # the whole set
+    seed:int=42, folds:int=0, out='runs', # as in `split_rows`
+) -> dict:
+    "What a record says of the split beside its options: the file of folds, where there is one."
+    return dict(folds_file=str(folds_file(chips, folds, seed, out))) if folds else {}
 
 # %% ../nbs/02_data.ipynb #dataloaders
 def _dataloaders(chips, labels, target_block, store, split, bs, workers):

@@ -5,13 +5,15 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image
 from experiments import planet_resnet50, weather_resnet18
 from planet.cli import UserError
+from planet.sources import find_chips
+from sklearn.metrics import fbeta_score
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=1)
 
-def last_record(out):
-    "The only record under `out`, and its folder."
-    folder, = [p for p in out.glob('*/*') if not p.name.startswith('.')]
+def last_record(out, name='*'):
+    "The only record (of the experiment `name`) under `out`, and its folder."
+    folder, = [p for p in out.glob(f'{name}/*') if not p.name.startswith('.')]
     return json.loads((folder/'record.json').read_text()), folder
 
 def command(name, *args, **kwargs):
@@ -30,7 +32,7 @@ def check_record(out, name, keys, files):
     for png in folder.glob('*.png'): assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
 
-TAGGER = {'record.json', 'history.csv', 'tags.csv', 'learner.pkl', 'batch.png', 'losses.png', 'threshold.png', 'predictions.png'}
+TAGGER = {'record.json', 'history.csv', 'tags.csv', 'held_out.csv', 'learner.pkl', 'batch.png', 'losses.png', 'threshold.png', 'predictions.png'}
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
 
 def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
@@ -47,6 +49,11 @@ def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
     assert any(l.startswith('F2 at 0.2') for l in said) and max(map(len, said[1:-1])) <= 120
     tags, history = pd.read_csv(folder/'tags.csv'), pd.read_csv(folder/'history.csv')
     assert list(tags.tag) == record['data']['vocab'] and {'count', 'precision', 'recall', 'fbeta'} <= set(tags)
+    held = pd.read_csv(folder/'held_out.csv')
+    assert list(held) == ['image_name', *record['data']['vocab']] and len(held) == 200
+    truth = find_chips('synthetic')
+    targs = pd.DataFrame(truth.targets, truth.table.image_name).loc[held.image_name].to_numpy()
+    assert fbeta_score(targs, held.iloc[:, 1:].to_numpy() > .2, beta=2, average='samples') == pytest.approx(record['scores']['f2'], abs=2e-4)
     assert list(history.epoch) == [1, 2, 3] and history.f2.iloc[-1] == pytest.approx(record['scores']['f2'], abs=2e-3)
 
 def test_a_tagger_on_real_chips(tmp_path, real_chips, real_weights):
@@ -59,6 +66,24 @@ def test_the_weather(tmp_path, drawn):
     record, folder = check_record(tmp_path, 'weather_resnet18', {'accuracy', 'accuracy_baseline', 'valid_loss'},
         {'record.json', 'history.csv', 'classes.csv', 'learner.pkl', 'batch.png', 'losses.png'})
     assert pd.read_csv(folder/'classes.csv', index_col=0).to_numpy().sum() == record['data']['valid']
+
+def test_experiments_share_folds(tmp_path, drawn, capsys):
+    options = dict(data=str(drawn), arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, tta=False, folds=2, out=str(tmp_path))
+    held = []
+    for fold in range(2):
+        planet_resnet50.main(**options, fold=fold)
+        record, folder = last_record(tmp_path, 'planet_resnet50')
+        held.append(set(pd.read_csv(folder/'held_out.csv').image_name))
+        shutil.rmtree(folder)
+    weather_resnet18.main(**options, fold=1)
+    weather, _ = last_record(tmp_path, 'weather_resnet18')
+    file, = (tmp_path/'folds').iterdir()
+    assert record['data']['folds_file'] == weather['data']['folds_file'] == str(file)
+    assert record["options"]["folds"] == 2 and record["options"]["fold"] == 1
+    table = pd.read_csv(file).groupby('fold').image_name.agg(set)
+    assert held == list(table) and sum(map(len, held)) == 60 and weather['data']['valid'] == len(held[1])
+    said = [l for l in capsys.readouterr().out.splitlines() if l.startswith('split: fold')]
+    assert len(said) == 3 and f"fold 1 of 2, 30 chips to train on, 30 held out ({file})" in said[1]
 
 def test_the_same_seed_gives_the_same_scores(tmp_path, drawn):
     scores = []
@@ -125,6 +150,9 @@ def fails(tmp_path, drawn, match, error=UserError, **options):
 @pytest.mark.parametrize('option,value', [('thresh', 1.5), ('thresh', -.1), ('thresh', float('nan')), ('valid_pct', 2), ('size', 8),
     ('bs', 0), ('epochs', 0), ('lr', 0), ('workers', -1), ('seed', -1)])
 def test_options_outside_their_limits(tmp_path, drawn, option, value): fails(tmp_path, drawn, f'--{option} .* is outside', **{option: value})
+@pytest.mark.parametrize('options,said', [(dict(folds=1), '--folds 1 leaves no chip to train on'), (dict(folds=-2), '--folds -2 is outside'),
+    (dict(folds=3, fold=3), '--fold 3 is none of the 3 folds: they go from 0 to 2'), (dict(fold=1), '--fold 1 needs --folds'), (dict(folds=61), '--folds 61 of 60')])
+def test_folds_that_there_are_not(tmp_path, drawn, options, said): fails(tmp_path, drawn, said, **options)
 def test_unknown_arch(tmp_path, drawn): fails(tmp_path, drawn, 'did you mean', arch='resnet51')
 def test_weights_of_another_arch(tmp_path, drawn, real_weights): fails(tmp_path, drawn, 'it fits --arch resnet50', weights=str(real_weights))
 def test_missing_weights(tmp_path, drawn): fails(tmp_path, drawn, 'no such file', weights='resnet.pth')
