@@ -4,26 +4,28 @@ The client (`kaggle`) authenticates when it is imported, prints help, and may le
 it is needed, with its mouth shut, and what it raises becomes one line that says what to do.
 """
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-import json, os, sys, time
-from planet.cli import UserError, say
+import json, os, sys
+from planet.cli import UserError
+from .download import SECONDS, Passing, cause, retry_after, wait_for
 
-__all__ = ['COMPETITION', 'KaggleError', 'Account', 'credentials', 'access', 'retry_after']
+__all__ = ['COMPETITION', 'KaggleError', 'Account', 'credentials', 'access']
 
 COMPETITION = 'planet-understanding-the-amazon-from-space'
 PAGE = 'https://www.kaggle.com/c/'
-SECONDS = 5, 60 # to wait for a connection, and for the next byte
-PATIENCE = 3600 # the longest wait that Kaggle may ask for with 429, in seconds
 
 TOKEN = ("make a token at https://www.kaggle.com/settings/api (Generate New Token) and save it to ~/.kaggle/access_token, "
          "or set KAGGLE_API_TOKEN to it")
 
 class KaggleError(UserError):
     "Kaggle said no, or nothing. `state` is the same in two or three words, for a table."
-    def __init__(self, state, message): super().__init__(message); self.state = state
+    def __init__(self, state, message): UserError.__init__(self, message); self.state = state
+
+class _Down(KaggleError, Passing):
+    "Kaggle cannot be reached, or has a fault: that may pass."
+    def __init__(self, state, message, short): Passing.__init__(self, message, short); self.state = state
 
 # ---- where the credentials are
 
@@ -99,14 +101,6 @@ def _alone(environment):
         sys.stdin = stdin
         for k, v in before.items(): os.environ.pop(k, None) if v is None else os.environ.update({k: v})
 
-def retry_after(response) -> float: # seconds
-    "How long a 429 asks us to wait: seconds or a date in its `Retry-After`; half a minute where it says nothing."
-    asked = response.headers.get('Retry-After', '30')
-    try: return max(0, float(asked))
-    except ValueError: pass
-    try: return max(0, parsedate_to_datetime(asked).timestamp() - time.time())
-    except (TypeError, ValueError): return 30
-
 def _status(e):
     "The HTTP status of an error of the client's, or `None`."
     response = getattr(e, 'response', None)
@@ -155,7 +149,7 @@ class Account:
             except SystemExit: raise self._refused() from None
             except requests.HTTPError as e:
                 if _status(e) != 429 or not self.wait: raise self.explain(e, what, rules) from None
-                wait_for(e.response)
+                wait_for(e.response, 'Kaggle')
             except requests.RequestException as e: raise self.explain(e, what, rules) from None
             except (ValueError, OSError) as e: # credentials that make no sense to it; a configuration folder it cannot make
                 raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({e}): {TOKEN}") from None
@@ -169,14 +163,14 @@ class Account:
                ) -> KaggleError:
         "One line on what went wrong and what to do."
         status = _status(e)
-        if status is None: return KaggleError('no network', f"Kaggle cannot be reached ({_cause(e)}): connect to the network, then run this again")
+        if status is None: return _Down('no network', f"Kaggle cannot be reached ({cause(e)}): connect to the network, then run this again", cause(e))
         if status == 401: return self._refused()
         if status == 403 and rules:
             return KaggleError('rules not accepted', f"Kaggle does not give {what} to this account (403): log in, accept the rules at {rules}, then run this again")
         if status == 403: return KaggleError('not allowed', f"Kaggle does not give {what} to this account (403): it is private, or the token may not read it")
         if status == 404: return KaggleError('not found', f"Kaggle has no {what} (404): look at its name")
         if status == 429: return KaggleError('rate limit', f"Kaggle was asked too often (429): wait {retry_after(e.response):.0f} s, then run this again")
-        return KaggleError(f'error {status}', f"Kaggle answers {status} for {what}: run this again in a few minutes")
+        return _Down(f'error {status}', f"Kaggle answers {status} for {what}: run this again in a few minutes", f'Kaggle answers {status}')
 
     def files(self, competition:str=COMPETITION) -> dict: # name -> bytes
         "The files that a competition carries today."
@@ -204,21 +198,6 @@ class Account:
 def _with_timeout(send):
     def timed(request, **kwargs): return send(request, **{**kwargs, 'timeout': kwargs.get('timeout') or SECONDS})
     return timed
-
-def wait_for(response):
-    "Sleep as long as a 429 asks for, and say so; raises `KaggleError` where that is too long to sit and wait."
-    seconds = retry_after(response)
-    if seconds > PATIENCE: raise KaggleError('rate limit', f"Kaggle was asked too often (429): run this again in {seconds/3600:.1f} hours")
-    say(f'Kaggle asks us to wait {seconds:.0f} s (429)')
-    time.sleep(seconds)
-
-def _cause(e):
-    "The last words of a chain of network errors, which are the ones that tell."
-    while inner := getattr(e, 'reason', None) or next((a for a in getattr(e, 'args', ()) if isinstance(a, BaseException)), None) or e.__cause__:
-        if not isinstance(inner, BaseException): break
-        e = inner
-    text = ' '.join(str(e).split())
-    return text.split('object at 0x')[-1].partition('>: ')[2] or text
 
 def access() -> tuple: # (state, what to do); ('ok', '') where the competition can be fetched
     """Whether this machine can fetch the competition's files: credentials, network, rules.

@@ -1,21 +1,16 @@
 "Where chips come from: a folder, the competition, fastai's sample, or our own drawings. Each ends in one `Chips`."
-from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
-import os, tarfile
+import os
 import numpy as np, pandas as pd
 from planet import synthetic
-from planet.cli import UserError, is_terminal, near_names, progress, say
+from planet.cli import UserError, near_names, progress, say
 
 __all__ = ['Chips', 'find_chips', 'from_folder', 'competition_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 FOLDERS = 'train', 'train-jpg', '.'
 SUFFIXES = '.jpg', '.jpeg', '.png'
-CONNECT_SECONDS = 5
 
 competition_folder = Path('data/planet') # where `--data auto` looks for the competition's chips
 
@@ -134,20 +129,9 @@ def from_folder(root, # a folder with a label table and its images in `train/`, 
 
 def _sample():
     "fastai's `URLs.PLANET_SAMPLE`, from its cache or downloaded; `UserError` where it cannot be had."
-    from fastai.data.external import URLs, fastai_path, untar_data
-    url = URLs.PLANET_SAMPLE
-    archive = fastai_path('archive')/Path(urlsplit(url).path).name
-    cached = fastai_path('data')/archive.stem
-    if not cached.is_dir():
-        try: # a quick look first: a download that cannot begin would keep its user waiting for minutes
-            urlopen(Request(url, method='HEAD'), timeout=CONNECT_SECONDS).close()
-            with nullcontext() if is_terminal() else redirect_stdout(StringIO()): # no progress bar into a file
-                cached = untar_data(url)
-        except (OSError, EOFError, tarfile.TarError) as e:
-            archive.unlink(missing_ok=True) # fastai would take what arrived of it for the whole, for ever
-            raise UserError(f"fastai's sample of 1,000 real chips is not in {cached} and cannot be fetched from {url} ({e}): "
-                            "connect to the network, or take --data synthetic") from None
-    return from_folder(cached, "fastai's sample of the competition's chips")
+    from .fetch import fastai_set
+    try: return from_folder(fastai_set('sample'), "fastai's sample of the competition's chips")
+    except (UserError, OSError) as e: raise UserError(f"fastai's sample of 1,000 real chips: {e}; or take --data synthetic") from None
 
 def _synthetic():
     try: folder = synthetic.synthetic_folder(progress=progress)

@@ -1,4 +1,206 @@
-"The competition's files, from Kaggle into a folder that `from_folder` reads."
-from .account import COMPETITION, access, credentials
+"""The competition's files, from wherever they can be had into a folder that `from_folder` reads.
 
-__all__ = ['COMPETITION', 'access', 'credentials']
+The folder keeps the competition's own names: `train_v2.csv` and `train-jpg/` to train on; `test-jpg/` (`test_N.jpg`),
+`test-jpg-additional/` (`file_N.jpg`) and `sample_submission_v2.csv`, which lists both, to submit; `train-tif-v2/` and
+`test-tif-v2/` with four bands. A folder or a table that is there is whole: all of them are made under another name and
+renamed. What is missing comes from an archive in that folder, from `/kaggle/input`, from a Kaggle dataset, from Kaggle's
+competition, in this order. Downloads wait in `.fetched/` until they are unpacked.
+"""
+from contextlib import contextmanager
+from pathlib import Path
+import os, re, shutil
+from planet.cli import UserError, say
+from .account import COMPETITION, Account, KaggleError, access, credentials
+from .archives import SUFFIXES, BadArchive, bare_name, unpack, unpack_file
+from .chips import TABLES, competition_folder, from_folder, _read_table
+from .download import download
+from .meter import need_space
+
+__all__ = ['COMPETITION', 'access', 'credentials', 'get_competition', 'get_titanic']
+
+INPUT = Path('/kaggle/input') # where Kaggle's own notebooks have competitions and datasets mounted
+FETCHED = '.fetched'
+
+TABLE, SUBMISSION, MAPPING = 'train_v2.csv', 'sample_submission_v2.csv', 'test_v2_file_mapping.csv'
+JPG = 'train-jpg', 'test-jpg', 'test-jpg-additional'
+TIF = 'train-tif-v2', 'test-tif-v2'
+TITANIC = 'train.csv', 'test.csv', 'gender_submission.csv'
+
+# ---- what is there
+
+def _filled(folder): return folder.is_dir() and any(folder.iterdir())
+
+def _there(folder, name):
+    "Whether the table or the folder of images `name` is in `folder`, perhaps under another of its usual names."
+    if name == TABLE: return any((folder/t).is_file() for t in TABLES)
+    if name == 'train-jpg': return _filled(folder/name) or _filled(folder/'train')
+    return (folder/name).is_file() if name.endswith('.csv') else _filled(folder/name)
+
+def _mounts(slug, owner=None):
+    "Where Kaggle's own notebooks have a competition, or an owner's dataset, mounted."
+    places = INPUT/slug, INPUT/'competitions'/slug, INPUT/'datasets'/str(owner)/slug
+    return [p for p in (places if owner else places[:2]) if p.is_dir()]
+
+def _ready(root):
+    "The folder in `root`, three levels down at most, that `from_folder` reads; `None` where there is none."
+    for level in ('', '*/', '*/*/', '*/*/*/'):
+        for table in sorted(p for t in TABLES for p in root.glob(level+t)):
+            try: from_folder(table.parent)
+            except UserError: continue
+            return table.parent
+
+def _archive_of(place, name):
+    "The archive of `name` that lies in `place`, or `None`."
+    found = [place/(name+s) for s in (('.zip',) if name.endswith('.csv') else SUFFIXES)]
+    if place.is_relative_to(INPUT) and name.endswith('.csv'): found += [place/name, place/name/name] # unpacked by Kaggle
+    return next((p for p in found if p.is_file()), None)
+
+@contextmanager
+def _only_one(folder):
+    "Two at work in one folder would write into one file."
+    waiting, made = folder/FETCHED, not folder.exists()
+    waiting.mkdir(parents=True, exist_ok=True)
+    with open(waiting/'lock', 'w') as lock:
+        try:
+            import fcntl
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another planet-data get is at work in {folder}: wait until it has finished") from None
+        except (ImportError, OSError): pass # Windows, or a disk that has no locks
+        try: yield
+        finally:
+            if [p.name for p in waiting.iterdir()] == ['lock']: shutil.rmtree(waiting, ignore_errors=True)
+            if made and not any(folder.iterdir()): folder.rmdir()
+
+# ---- from an archive, a dataset, the competition
+
+def _make(archive, target, **kwargs):
+    (unpack_file if target.suffix == '.csv' else unpack)(archive, target, **kwargs)
+
+def _make_and_remove(archive, target):
+    "Unpack an archive that we fetched; it goes in either case, so that a damaged one is fetched anew."
+    try: _make(archive, target, mend='it was removed, run the same command again to fetch it anew')
+    except BadArchive: archive.unlink(); raise
+    archive.unlink()
+
+def _adopt(tree, folder, names, source):
+    "Move what `names` asks for out of `tree` (an unpacked dataset or download, however it is laid out) into `folder`."
+    files = [p for p in tree.rglob('*') if p.is_file()]
+    for name in [n for n in names if not _there(folder, n)]:
+        if archive := next((p for p in files if bare_name(p.name) == name != p.name), None): _make(archive, folder/name)
+        elif name.endswith('.csv'):
+            usual = TABLES[1:] if name == TABLE else (name,)
+            if table := next((p for t in usual for p in files if p.name == t), None): os.replace(table, folder/table.name)
+    table = next((folder/t for t in TABLES if (folder/t).is_file()), None)
+    tagged = set(_read_table(table).image_name) if table and 'train-jpg' in names else set()
+    for name in [n for n in names if not n.endswith('.csv') and not _there(folder, n)]:
+        endings = ('.tif', '.tiff') if 'tif' in name else ('.jpg', '.jpeg')
+        prefix = {'train': 'train_', 'test': 'test_'}[name.split('-')[0]] if 'additional' not in name else 'file_'
+        mine = {p.name: p for p in files if p.suffix.lower() in endings
+                and (p.stem.startswith(prefix) or name == 'test-tif-v2' and p.stem.startswith('file_') or name == 'train-jpg' and p.stem in tagged)}
+        if name == 'train-jpg' and (missing := tagged - {Path(n).stem for n in mine} - set(mine)):
+            raise UserError(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table}, such as {min(missing)}: name another dataset")
+        if not mine: continue
+        tmp = folder/f'.{name}.unpacking'
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir()
+        for image, path in mine.items(): os.replace(path, tmp/image)
+        tmp.rename(folder/name)
+
+def _from_zip(archive, folder, names, source, mend):
+    "Unpack a whole dataset or competition that came as one `.zip`, and take what is wanted of it."
+    tree = folder/FETCHED/'all'
+    shutil.rmtree(tree, ignore_errors=True)
+    try: _adopt(unpack(archive, tree, mend=mend), folder, names, source)
+    finally: shutil.rmtree(tree, ignore_errors=True)
+
+def _from_dataset(dataset, folder, names):
+    if not re.fullmatch(r'[\w.-]+/[\w.-]+(/\d+)?', dataset): raise UserError(f"--dataset {dataset}: name it owner/name, as its address on kaggle.com/datasets ends")
+    account = Account()
+    archive = folder/FETCHED/(dataset.replace('/', '-') + '.zip')
+    if not archive.exists(): download(lambda: account.open_dataset(dataset), archive, source='Kaggle')
+    try: _from_zip(archive, folder, names, f'dataset {dataset}', 'it was removed, run the same command again to fetch it anew')
+    except BadArchive: archive.unlink(); raise
+    if 'train-jpg' in names and not _there(folder, 'train-jpg'):
+        raise UserError(f"dataset {dataset} holds no train_N.jpg (it is {archive}): name another with --dataset")
+    archive.unlink()
+
+def _from_competition(folder, names, needed, competition):
+    "Fetch and unpack `names`; raises `UserError` where one that is `needed` cannot be had, and says so of the others."
+    try:
+        account = Account()
+        listed = account.files(competition)
+    except KaggleError as e:
+        if set(needed) & set(names): raise
+        return say(f"without {', '.join(names)}, which training does not need ({e})")
+    at = {bare_name(Path(f).name): f for f in listed} # listed as train-jpg.tar.7z, or train_v2.csv/train_v2.csv
+    gone = [n for n in names if n not in at]
+    stuck = [n for n in gone if n in needed]
+    # without its images a table is quickly had, and test images are of no use
+    take = sorted([n for n in names if n in at and (not stuck or n.endswith('.csv'))], key=lambda n: listed[at[n]])
+    archives = sum(listed[at[n]] for n in take)
+    need_space(folder, archives + max((listed[at[n]] for n in take), default=0), 'the competition') # each archive goes when it is unpacked
+    for name in take:
+        archive = folder/FETCHED/Path(at[name]).name
+        if not archive.exists(): download(lambda: account.open(at[name], competition), archive, source='Kaggle')
+        _make_and_remove(archive, folder/name)
+    if gone:
+        lacks = f"Kaggle's competition does not carry {', '.join(gone)} (any longer)"
+        if not stuck: return say(f'{lacks}: training does not need {"it" if len(gone) == 1 else "them"}')
+        raise UserError(f"{lacks}. What works: 1,000 of its chips (planet-data get sample); a Kaggle dataset that has the images "
+                        f"(planet-data get kaggle --dataset owner/name); or put archives such as {stuck[0]}.tar.7z into {folder} by hand and run this again")
+
+def _collect(folder, names, needed, competition, dataset=''):
+    "Make `names` in `folder`, from wherever they can be had; what is there is left alone."
+    def missing(): return [n for n in names if not _there(folder, n)]
+    if not missing(): return say(f'{folder} has everything already')
+    with _only_one(folder):
+        for place in (folder, *_mounts(competition)):
+            for name in missing():
+                if archive := _archive_of(place, name):
+                    say(f'found {archive}')
+                    _make(archive, folder/name)
+            whole = place/f'{competition}.zip' # what Kaggle's button "Download All" gives
+            if missing() and whole.is_file():
+                say(f'found {whole}')
+                _from_zip(whole, folder, missing(), whole, 'delete it or fetch it again, then run this again')
+        if dataset and any(not n.endswith('.csv') for n in missing()): _from_dataset(dataset, folder, missing())
+        if missing(): _from_competition(folder, missing(), needed, competition)
+
+def get_competition(folder=None, # by default `competition_folder`
+                    tif:bool=False, # the four-band TIFFs as well
+                    dataset:str='', # take the images from this Kaggle dataset (owner/name)
+                   ) -> Path: # the folder that `from_folder` reads
+    """The competition's chips in `folder`; where a Kaggle notebook has them mounted, there.
+
+    Raises `UserError` with what to do where they cannot be had: no or bad credentials, rules not accepted, no network, a
+    cut connection, archives that Kaggle no longer has, a damaged archive, a full disk."""
+    folder = Path(folder or competition_folder).expanduser()
+    owner, _, slug = dataset.partition('/')
+    for mount in _mounts(slug.split('/')[0], owner) if dataset else _mounts(COMPETITION):
+        if not tif and (there := _ready(mount)):
+            say(f'{there} is mounted here: nothing to download')
+            return _report(there)
+    names = [TABLE, SUBMISSION, *JPG] + ([MAPPING, *TIF] if tif else [])
+    needed = [TABLE, 'train-jpg', *(TIF if tif else [])]
+    try: _collect(folder, names, needed, COMPETITION, dataset)
+    except KaggleError as e:
+        if e.state != 'no credentials': raise
+        raise KaggleError(e.state, f'{e}. No account is needed for 1,000 of the chips: planet-data get sample') from None
+    return _report(folder)
+
+def _report(folder):
+    chips = from_folder(folder)
+    say(f'{len(chips):,} chips with {len(chips.vocab)} tags (to read every image: planet-data verify {folder})')
+    return folder
+
+def get_titanic(folder=None, # by default data/titanic
+               ) -> Path:
+    "The tables of Kaggle's competition `titanic`: `train.csv`, `test.csv` and `gender_submission.csv`."
+    for mount in _mounts('titanic') if folder is None else []:
+        if all(_there(mount, n) for n in TITANIC):
+            say(f'{mount} is mounted here: nothing to download')
+            return mount
+    folder = Path(folder or 'data/titanic').expanduser()
+    _collect(folder, TITANIC, TITANIC, 'titanic')
+    return folder
