@@ -17,15 +17,15 @@ def verify(
 ):
     "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
     check_options(dict(workers=workers))
-    from planet.sources import check
-    report = check.verify(folder, workers)
+    from planet import sources
+    report = sources.verify(folder, workers)
     say(report)
     return 0 if report.ok else 1
 
 def doctor():
     "Look at this machine: Python, torch, memory, accounts, weights; each line says ok or what to do."
-    from planet.sources import doctor
-    return 0 if doctor.doctor() else 1
+    from planet import sources
+    return 0 if sources.doctor() else 1
 
 def stats(
     folder:str, # folder with a label table
@@ -33,8 +33,8 @@ def stats(
     out:str='', # folder for the figures; by default FOLDER/stats
 ):
     "Count tags, tags a chip and tag sets; works from the table alone, without images."
-    from planet.sources import counts
-    counts.stats(folder, plot, out)
+    from planet import sources
+    sources.stats(folder, plot, out)
 
 def explore(
     folder:str, # folder with a label table and images
