@@ -2,3 +2,4 @@
 from .chips import *
 from .check import *
 from .counts import *
+from .machine import *

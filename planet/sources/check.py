@@ -1,5 +1,5 @@
 "Is a folder of chips whole? Its table, its tags and every image file, looked at in one go."
-import csv, os, re, textwrap, warnings
+import csv, os, re, shutil, textwrap, warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ def told(state:str, # ok, note, fix or FAULT
          name:str, # what was looked at
          found:str, # what was found
          todo:str='', # what to do next
-         width:int=100, # of the screen, in characters
         ) -> str:
     "One finding as a screen shows it: state, name, what was found, and on a line of its own what to do."
     colour = is_terminal() and not os.environ.get('NO_COLOR')
+    width = max(60, min(100, shutil.get_terminal_size().columns)) if is_terminal() else 100
     shown = (f'\033[{COLOURS[state]}m{state}\033[0m' if colour else state) + ' '*(6-len(state))
     margin = ' '*22
     lines = textwrap.wrap(found, width-len(margin), break_on_hyphens=False, break_long_words=False) or ['']
