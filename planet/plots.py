@@ -1,61 +1,11 @@
-"The figures of a run's record. Each function returns a matplotlib figure and leaves no global state behind."
-import numpy as np
+"The figures of a run's record, and those of `looking`. Each function returns a matplotlib figure and leaves no global state behind."
 from matplotlib.figure import Figure
+from planet import looking
+from planet.looking import *
+from planet.looking import BAD, BLUE, GOOD, MISSED, QUIET, _figure, _grid, _plain
 from planet.metrics import threshold_curve
 
-__all__ = ['chip_grid', 'batch_grid', 'loss_curves', 'score_against_threshold', 'predictions_sheet', 'as_array']
-
-GOOD, BAD, MISSED, QUIET = '#1a7f37', '#cf222e', '#bf6900', '#57606a'
-
-def _figure(width, height): return Figure(figsize=(width, height), dpi=100, layout='constrained')
-
-def _plain(ax):
-    ax.spines[['top', 'right']].set_visible(False)
-    ax.grid(alpha=.25)
-    return ax
-
-def _grid(chips, captions, columns, width):
-    "Chips in a grid, with a caption of coloured lines under each: `captions` are lists of `(text, colour)`."
-    gap, line, rows = .12, .155, -(-len(chips)//columns) # inches
-    side = (width - gap*(columns+1))/columns
-    row = side + gap + line*max(map(len, captions))
-    fig = Figure(figsize=(width, rows*row + gap), dpi=100)
-    for i, (chip, lines) in enumerate(zip(chips, captions)):
-        left, top = gap + i%columns*(side+gap), fig.get_figheight() - gap - i//columns*row
-        ax = fig.add_axes([left/width, (top-side)/fig.get_figheight(), side/width, side/fig.get_figheight()])
-        ax.imshow(np.asarray(chip))
-        ax.set_axis_off()
-        for n, (text, colour) in enumerate(lines):
-            ax.annotate(text, (.5, 0), xycoords='axes fraction', xytext=(0, -3 - 72*line*n), textcoords='offset points',
-                        ha='center', va='top', fontsize=9, color=colour)
-    return fig
-
-def _wrap(words, width=24):
-    "Words in lines of at most `width` letters."
-    lines = ['']
-    for word in words:
-        if lines[-1] and len(lines[-1]) + len(word) + 1 > width: lines.append('')
-        lines[-1] = f'{lines[-1]} {word}'.strip()
-    return lines
-
-def chip_grid(chips, # arrays `(height, width, 3)`, uint8, or floats between 0 and 1
-              tags, # the tags of each, a list of str
-              columns:int=4, width:float=10., # of the figure, in inches
-             ) -> Figure:
-    "Chips with their tags underneath."
-    return _grid(chips, [[(line, 'black') for line in _wrap(t)] for t in tags], columns, width)
-
-def batch_grid(dls, # multi-label or single-label `DataLoaders` of chips
-               n:int=8, # chips to show
-              ) -> Figure:
-    "A training batch as the learner gets it, augmented, with its tags."
-    shown = dls.decode_batch(dls.one_batch(), max_n=n)
-    return chip_grid([as_array(x) for x, _ in shown], [[y] if isinstance(y, str) else list(y) for _, y in shown])
-
-def as_array(x):
-    "A chip's tensor `(3, height, width)`, whole numbers to 255 or floats to 1, as an array for `imshow`."
-    x = np.asarray(x.permute(1, 2, 0))
-    return x.clip(0, 1) if x.dtype.kind == 'f' else x.astype(np.uint8)
+__all__ = [*looking.__all__, 'loss_curves', 'score_against_threshold', 'predictions_sheet']
 
 def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_loss` and the metrics
                ) -> Figure:
@@ -63,7 +13,7 @@ def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_
     metrics = [c for c in history if c not in ('epoch', 'stage', 'train_loss', 'valid_loss', 'time')]
     fig = _figure(10, 3.6)
     left, right = (_plain(ax) for ax in fig.subplots(1, 2))
-    for column, label, colour in (('train_loss', 'training', QUIET), ('valid_loss', 'held out', '#0969da')):
+    for column, label, colour in (('train_loss', 'training', QUIET), ('valid_loss', 'held out', BLUE)):
         left.plot(history.epoch, history[column], marker='o', label=label, color=colour)
     left.set(title='loss', ylim=(0, 1.1*history[['train_loss', 'valid_loss']].max().max()))
     for column in metrics: right.plot(history.epoch, history[column].astype(float), marker='o', label=column)
@@ -84,7 +34,7 @@ def score_against_threshold(probs, # `(chips, tags)` between 0 and 1
     curve = threshold_curve(probs, targs)
     fig = _figure(6.4, 4)
     ax = _plain(fig.subplots())
-    for column, label, colour in (('fbeta', 'F2', GOOD), ('accuracy_multi', 'accuracy_multi', '#0969da')):
+    for column, label, colour in (('fbeta', 'F2', GOOD), ('accuracy_multi', 'accuracy_multi', BLUE)):
         ax.plot(curve.thresh, curve[column], color=colour, label=label)
         best = curve[column].idxmax()
         ax.plot(curve.thresh[best], curve[column][best], 'o', color=colour)
