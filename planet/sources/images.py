@@ -34,14 +34,16 @@ def _look(path):
         with open(path, 'rb') as f: data = f.read()
         if not data: return Look('empty file')
         im = Image.open(io.BytesIO(data))
-        size, mode, jpeg = f'{im.width}x{im.height}', im.mode, im.format == 'JPEG'
+        size, mode, im_format = f'{im.width}x{im.height}', im.mode, im.format
+        jpeg = im_format == 'JPEG'
         if jpeg: im.draft(None, (1, 1))
         im = im.convert('RGB')
     # Pillow has no one exception for a broken file: OSError, SyntaxError (PNG), ValueError, struct.error
     except Exception as e: return Look(_short(e))
-    odd, scan = '', data.rfind(b'\xff\xda') # start of a JPEG's last scan
-    if jpeg and data.rfind(b'\xff\xd9') < scan: odd = 'no end mark'
-    elif jpeg and data.find(bytes(4096), scan) >= 0: odd = '4,096 zero bytes in a row' # a block that was never written
+    scan = data.rfind(b'\xff\xda') if jpeg else -1 # start of a JPEG's last scan
+    ended = data.rfind(b'\xff\xd9') > scan if jpeg else im_format != 'PNG' or b'IEND' in data
+    # Pillow forgives the last bytes; and a block that was never written is full of zeros
+    odd = 'no end mark' if not ended else '4,096 zero bytes in a row' if jpeg and data.find(bytes(4096), scan) >= 0 else ''
     return Look('', odd, size, mode, _hash(data), _hash(size.encode() + im.tobytes()))
 
 def _short(e):
