@@ -33,10 +33,9 @@ def _bars(names, counts, total, colours, unit, notes, log=False, width=9.):
     ax.grid(axis='x', alpha=.25)
     ax.set_axisbelow(True)
     ax.barh(range(len(names)), counts, color=colours, height=.72)
-    # on a log scale a bar begins at one chip, so that its length still counts something: powers of ten
     if log: ax.set_xscale('log')
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names)-.4, -.6), xlabel=unit,
-           xlim=(1, 2.5*max(counts)) if log else (0, 1.25*max(counts)))
+           xlim=(.8, 2.5*max(counts)) if log else (0, 1.25*max(counts)))
     ax.xaxis.set_major_formatter(lambda x, _: f'{x:,.0f}')
     for y, (count, note) in enumerate(zip(counts, notes)):
         ax.annotate(f'{count:,}', (max(count, ax.get_xlim()[0]), y), xytext=(5, 0), textcoords='offset points', va='center', fontsize=9)
@@ -127,7 +126,8 @@ def fold_balance(chips, # `Chips`
     order = [i for i in np.argsort(-counts, kind='stable') if counts[i]]
     fig = _figure(7, .24*len(order) + 1)
     ax = _plain(fig.subplots())
-    for f in folds: ax.plot(hot[fold == f].sum(0)[order]/counts[order], range(len(order)), 'o', alpha=.6, ms=6, mew=0, label=f'fold {f}')
+    for i, f in enumerate(folds): # one below the other, so that equal ones show
+        ax.plot(hot[fold == f].sum(0)[order]/counts[order], np.arange(len(order)) + .6*(i/max(1, len(folds)-1) - .5), 'o', ms=4, mew=0, label=f'fold {f}')
     ax.axvline(1/len(folds), color=QUIET, lw=1, ls=':')
     ax.set(yticks=range(len(order)), yticklabels=[f'{chips.vocab[i]}  {counts[i]:,}' for i in order], ylim=(len(order)-.4, -.6), xlim=(-.03, None),
            xlabel='share of the tag\'s chips', title=title)

@@ -1,0 +1,54 @@
+"""The competition's TIFFs, for looking: four bands of 16 bits (blue, green, red, near infrared) become a picture.
+
+Pillow has no image of several 16-bit bands: it refuses such a file, or keeps 8 bits of each. `tifffile` reads it whole.
+"""
+from pathlib import Path
+import numpy as np
+from planet.cli import UserError
+
+__all__ = ['open_tif', 'tif_rgb', 'tif_false_colour']
+
+BLUE, GREEN, RED, NIR = range(4)
+
+# Black and white for each band: 1.25 standard deviations below the mean of the training TIFFs, and 3 above it, rounded.
+# Competitors published those means (4953, 4238, 3039, 6387) and deviations (1693, 1528, 1576, 1805).
+LIMITS = np.array([[2800, 2300, 1100, 4100], [10000, 8800, 7800, 11800]])
+
+def open_tif(path, # a TIFF of four bands of uint16
+            ) -> np.ndarray: # uint16, `(height, width, 4)`: blue, green, red, near infrared
+    "Read all four bands as they are. Raises `UserError` for a file that cannot be read, or holds anything else."
+    import tifffile
+    try: bands = tifffile.imread(path)
+    # a broken file fails in many ways: TiffFileError, ValueError, struct.error, IndexError
+    except Exception as e: raise UserError(f"{path} cannot be read as a TIFF ({' '.join(str(e).split()) or type(e).__name__})") from None
+    if bands.ndim == 3 and len(bands) == 4 != bands.shape[2]: bands = bands.transpose(1, 2, 0) # a plane a band
+    if bands.ndim != 3 or bands.shape[2] != 4 or bands.dtype != np.uint16:
+        raise UserError(f"{path} has the shape {bands.shape} in {bands.dtype}: the competition's TIFFs are (height, width, 4) in uint16")
+    return bands
+
+def tif_rgb(tif, # path, or what `open_tif` gave
+            limits=LIMITS, # the values `(2, 4)` of black and of white in each band; None: this chip's own range
+           ) -> np.ndarray: # uint8, `(height, width, 3)`
+    """What the eye would see.
+
+    The sensor's range is made for clouds, and a forest fills a small part of it: shown as they are, the numbers are black.
+    By default all chips are stretched by the same `limits`, so that two can be compared, haze stays haze and a cloud white.
+    A chip's own range shows more of a chip on another scale, but turns clouds grey and the grain of a plain forest harsh.
+    """
+    return _picture(tif, [RED, GREEN, BLUE], limits)
+
+def tif_false_colour(tif, limits=LIMITS, # as in `tif_rgb`
+                    ) -> np.ndarray: # uint8, `(height, width, 3)`
+    "Near infrared as red, red as green, green as blue: living leaves reflect the infrared and glow red, water swallows it."
+    return _picture(tif, [NIR, RED, GREEN], limits)
+
+def _picture(tif, bands, limits):
+    chip = (tif if isinstance(tif, np.ndarray) else open_tif(tif))[..., bands].astype(np.float32)
+    if limits is None:
+        seen = chip[chip.any(-1)] if chip.any() else chip.reshape(-1, 3) # a pixel of zeros lies outside the scene
+        low, high = np.percentile(seen, (2, 98), axis=0)
+        # Each band begins at its own dark, since the air adds light, most of it blue; then all share the widest range,
+        # or a plain forest would turn grey and its noise into colour
+        high = low + max((high-low).max(), .1*low.max(), 1)
+    else: low, high = np.asarray(limits)[:, bands]
+    return (255*((chip-low)/(high-low)).clip(0, 1)).round().astype(np.uint8)
