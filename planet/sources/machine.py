@@ -169,7 +169,7 @@ def look_wandb():
     if not where and path:
         try: entry = netrc.netrc(path).authenticators(host)
         # what netrc says of a line that it cannot read may be the password
-        except netrc.NetrcParseError as e: return 'note', f'{_short(path)} cannot be read: line {e.lineno} makes no sense', 'mend that line'
+        except netrc.NetrcParseError as e: return 'note', f'{_short(path)} cannot be read near line {e.lineno}', 'mend it: machine, login and password, each with its word'
         where = _short(path) if entry and entry[2] else None
     mode = f", WANDB_MODE is {_env('WANDB_MODE')}" if _env('WANDB_MODE') in ('offline', 'disabled', 'dryrun') else ''
     if where: return 'ok', f'a key for {host} in {where}{mode}'
