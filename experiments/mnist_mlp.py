@@ -42,7 +42,7 @@ def train(make_net, loss_func, make_opt, digits, epochs, bs, seed):
 
 @script
 def main(
-    data:str='digits', # digits (scikit-learn's), mnist (from fastai's cache), or a folder with training/0/*.png, testing/0/*.png
+    data:str='digits', # digits (scikit-learn's), mnist (fastai's), or a folder with training/0/*.png, testing/0/*.png
     bs:int=64, # digits in a batch
     epochs:int=20, # times through the training digits
     lr:float=1e-3, # learning rate of Adam

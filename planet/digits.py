@@ -84,17 +84,17 @@ def digits_folder(root, # a folder in the layout of fastai's `URLs.MNIST`: `trai
         raise UserError(f"{root}: training pictures are {tuple(train_x.shape[1:])}, testing ones {tuple(valid_x.shape[1:])}: the net needs them all of one size")
     return Digits(train_x, train_y, valid_x, valid_y, vocab, source or str(root), str(root))
 
-def find_digits(data:str='digits', # `digits` (scikit-learn's), `mnist` (from fastai's cache), or a folder in MNIST's layout
+def find_digits(data:str='digits', # `digits` (scikit-learn's), `mnist` (from fastai's cache or the network), or a folder in MNIST's layout
                 valid_pct:float=0.2, seed:int=42, # of scikit-learn's digits; MNIST comes split
                 progress=lambda items, total: items, # wraps the iterable of pictures, to show progress
                ) -> Digits:
     "The digits that `--data` asks for."
     if data == 'digits': return sklearn_digits(valid_pct, seed)
     if data != 'mnist': return digits_folder(data, progress)
-    from fastai.data.external import fastai_path
-    cached = fastai_path('data')/'mnist_png'
-    if not cached.is_dir(): raise UserError(f"MNIST is not in {cached}: fetch it with `planet-data get mnist`, or take --data digits")
-    return digits_folder(cached, progress, 'MNIST')
+    from planet.sources.fetch import fastai_set
+    try: folder = fastai_set('mnist')
+    except UserError as e: raise UserError(f"{e} (`planet-data get mnist`), or take --data FOLDER or --data digits") from None
+    return digits_folder(folder, progress, 'MNIST')
 
 def ink_on_paper(pictures:torch.Tensor, # `(n, height, width)` from 0 to 1
                 ) -> np.ndarray: # `(n, height, width, 3)`

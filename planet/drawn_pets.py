@@ -1,9 +1,13 @@
 "Pets drawn by code, named as the Oxford-IIIT Pet photographs are: stand-ins where those are not to be had."
 from pathlib import Path
+from uuid import uuid4
+import os, shutil
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ['BREEDS', 'draw_pet', 'write_pets']
+__all__ = ['BREEDS', 'draw_pet', 'write_pets', 'drawn_folder']
+
+DRAWING = 1 # part of the cached folder's name: raise it when the pictures change
 
 FINE = 2 # drawn this much larger, then scaled down, for smooth edges
 
@@ -137,17 +141,33 @@ def draw_pet(breed:str, # one of `BREEDS`
 
 def write_pets(folder, # made if need be
                n:int=30, # pictures of each breed
+               size:int=128, # the shorter side in pixels; the longer is up to half as long again
                breeds=tuple(BREEDS), # which
-               size:int=160, # the shorter side in pixels; the longer is up to half as long again
                seed:int=42,
               ) -> Path: # `folder`
     "Draw `n` of each breed as `Tabby_1.jpg`, `beagle_1.jpg` and so on, wide ones and tall ones, as photographs come."
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
     for breed in breeds:
+        rng = np.random.default_rng([seed, *breed.encode()])
         for i in range(1, n+1):
-            long = int(size*rng.uniform(1, 1.5))
-            width, height = (long, size) if rng.random() < .7 else (size, long)
+            sides = size, int(size*rng.uniform(1, 1.5))
+            width, height = sides if rng.random() < .3 else sides[::-1]
             draw_pet(breed, int(rng.integers(2**31)), width, height).save(folder/f'{breed}_{i}.jpg', quality=88)
     return folder
+
+def drawn_folder(n:int=30, size:int=128, # as in `write_pets`
+                 cache=None, # folder of caches, as in `planet.synthetic.synthetic_folder`
+                ) -> Path:
+    "The folder of `n` pets of each breed, drawn on first use and kept; raises `OSError` where the cache cannot be written."
+    cache = Path(cache or os.environ.get('PLANET_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
+    path = cache/f'pets-v{DRAWING}-n{n}-size{size}'
+    if path.is_dir(): return path
+    part = path.with_name(f'.{path.name}-{uuid4().hex}')
+    try:
+        write_pets(part, n, size)
+        part.rename(path)
+    except OSError:
+        if not path.is_dir(): raise # or another process drew the same ones meanwhile
+    finally: shutil.rmtree(part, ignore_errors=True)
+    return path
