@@ -25,6 +25,7 @@ class FakeKaggle:
         class Handler(_Handler): fake = self
         server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
         server.daemon_threads = True
+        server.handle_error = lambda *args: None # a client that hangs up is no news
         threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=.02), daemon=True).start()
         self.address = f'http://127.0.0.1:{server.server_port}'
         try: yield self
@@ -62,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         fake, path = self.fake, unquote(urlsplit(self.path).path)
         name = asked.get('fileName', '')
         fake.seen.append((self.command, path, self.headers.get('Range')))
-        fault = self.fault(f'{path} {name}')
+        fault = self.fault(f"{path} {name} {self.headers.get('Range', '')}")
         if isinstance(fault, int): return self.refuse(fault)
         if fault and fault[0] == '429': return self.refuse(429, Retry_After=fault[1])
         if path.startswith('/storage/'): return self.store(path, fault)

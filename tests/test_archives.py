@@ -27,7 +27,7 @@ def zip_bytes(files=FILES):
 
 def seven_bytes(files=FILES):
     out = io.BytesIO()
-    with py7zr.SevenZipFile(out, 'w') as z:
+    with py7zr.SevenZipFile(out, 'w', filters=[dict(id=py7zr.FILTER_LZMA2, preset=0)]) as z: # no 64 MB of memory for a few kB
         for name, data in files.items(): z.writestr(data, name)
     return out.getvalue()
 

@@ -117,10 +117,10 @@ def _seven(path, root, meter):
     from py7zr.io import Py7zIO, WriterFactory
     Py7zIO.register(_Sink)
     with open(path, 'rb') as raw, py7zr.SevenZipFile(raw) as z: # an open file: then it works in one thread
-        entries = z.list()
-        for e, f in zip(entries, z.files):
+        entries = list(z.files)
+        for e in entries:
             _place(root, e.filename)
-            if e.is_symlink or f.is_junction or f.is_socket: _refuse(e.filename, 'a link or a device')
+            if e.is_symlink or e.is_junction or e.is_socket: _refuse(e.filename, 'a link or a device')
         meter.total = sum(e.uncompressed for e in entries)
         need_space(root.parent, meter.total, f'unpacking {path.name}')
         files = [e for e in entries if not e.is_directory]

@@ -58,7 +58,7 @@ def _archive_of(place, name):
 @contextmanager
 def _only_one(folder):
     "Two at work in one folder would write into one file."
-    waiting, made = folder/FETCHED, not folder.exists()
+    waiting, made = folder/FETCHED, [p for p in (folder, *folder.parents) if not p.exists()]
     waiting.mkdir(parents=True, exist_ok=True)
     with open(waiting/'lock', 'w') as lock:
         try:
@@ -70,7 +70,9 @@ def _only_one(folder):
         try: yield
         finally:
             if [p.name for p in waiting.iterdir()] == ['lock']: shutil.rmtree(waiting, ignore_errors=True)
-            if made and not any(folder.iterdir()): folder.rmdir()
+            for p in made: # nothing came of it: then no empty folders either
+                if any(p.iterdir()): break
+                p.rmdir()
 
 # ---- from an archive, a dataset, the competition
 
@@ -115,7 +117,6 @@ def _from_zip(archive, folder, names, source, mend):
     finally: shutil.rmtree(tree, ignore_errors=True)
 
 def _from_dataset(dataset, folder, names):
-    if not re.fullmatch(r'[\w.-]+/[\w.-]+(/\d+)?', dataset): raise UserError(f"--dataset {dataset}: name it owner/name, as its address on kaggle.com/datasets ends")
     account = Account()
     archive = folder/FETCHED/(dataset.replace('/', '-') + '.zip')
     if not archive.exists(): download(lambda: account.open_dataset(dataset), archive, source='Kaggle')
@@ -176,6 +177,8 @@ def get_competition(folder=None, # by default `competition_folder`
     Raises `UserError` with what to do where they cannot be had: no or bad credentials, rules not accepted, no network, a
     cut connection, archives that Kaggle no longer has, a damaged archive, a full disk."""
     folder = Path(folder or competition_folder).expanduser()
+    if dataset and not re.fullmatch(r'\w[\w-]*/\w[\w-]*(/\d+)?', dataset):
+        raise UserError(f"--dataset {dataset}: name it owner/name, as its address on kaggle.com/datasets ends")
     owner, _, slug = dataset.partition('/')
     for mount in _mounts(slug.split('/')[0], owner) if dataset else _mounts(COMPETITION):
         if not tif and (there := _ready(mount)):

@@ -16,7 +16,7 @@ __all__ = ['Passing', 'download', 'open_url', 'retry_after', 'wait_for', 'cause'
 SECONDS = 5, 60 # to wait for a connection, and for the next byte
 PATIENCE = 3600 # the longest wait that a server may ask for with 429, in seconds
 TRIES, PAUSE = 5, 1 # how often a cut connection is taken up again without a byte more; seconds before the first time, then doubled
-CHUNK = 1 << 18
+CHUNK = 1 << 15 # small: what is in hand when a connection is cut is lost
 
 class Passing(UserError):
     "A fault of the network or the server that may pass; `short` is its cause alone."
@@ -80,7 +80,7 @@ def _rest(response, start, mark):
     import requests
     request = response.request.copy()
     response.close()
-    request.headers |= {'Range': f'bytes={start}-', 'If-Range': mark}
+    request.headers.update({'Range': f'bytes={start}-', 'If-Range': mark})
     session = requests.Session()
     return session.send(request, timeout=SECONDS, **session.merge_environment_settings(request.url, {}, True, None, None))
 
@@ -148,6 +148,7 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
     if not wrong and check: wrong = check(part)
     if wrong:
         part.unlink()
+        tag.unlink(missing_ok=True)
         raise UserError(f"{path.name} arrived damaged from {source} ({wrong}): run the same command again to fetch it anew")
     os.replace(part, path)
     tag.unlink(missing_ok=True)

@@ -1,0 +1,604 @@
+"Getting data, with the real Kaggle client talking to a server of ours, and fastai's sets from another one."
+import os, random, re, shutil, subprocess, sys, types
+from functools import partial
+from pathlib import Path
+from fastai.data.external import URLs, fastai_cfg, untar_data
+import kagglesdk.kaggle_env as kaggle_env
+import pytest
+from planet.cli import UserError
+from planet.sources import account, competition, download, fetch, from_folder
+from planet.sources.competition import COMPETITION, access, credentials
+from planet.sources.fetch import get
+from fake_kaggle import FakeKaggle
+from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
+
+root = Path(__file__).resolve().parent.parent
+OLD = account._client_is_old()
+new_client = pytest.mark.skipif(OLD, reason='version 1 of the kaggle client has no OAuth and no look at tokens')
+
+# ---- what the server has
+
+TABLE = 'image_name,tags\n' + ''.join(f'train_{i},{"haze water" if i%3 else "clear primary"}\n' for i in range(6))
+SUBMISSION = 'image_name,tags\ntest_0,x\nfile_0,x\n'
+
+def images(prefix, n, suffix='.jpg'):
+    return {f'{prefix}_{i}{suffix}': random.Random(f'{prefix}{i}').randbytes(9000) for i in range(n)}
+
+def in_folder(name, files): return {f'{name}/{k}': v for k, v in files.items()}
+def packed(name, files): return seven_bytes({f'{name}.tar': tar_bytes(in_folder(name, files))})
+
+FOLDERS = {'train-jpg': images('train', 6), 'test-jpg': images('test', 2), 'test-jpg-additional': images('file', 2),
+           'train-tif-v2': images('train', 6, '.tif'), 'test-tif-v2': images('test', 2, '.tif') | images('file', 1, '.tif')}
+TABLES = {'train_v2.csv': TABLE, 'sample_submission_v2.csv': SUBMISSION, 'test_v2_file_mapping.csv': 'old,new\n'}
+ARCHIVES = {f'{name}.tar.7z': packed(name, files) for name, files in FOLDERS.items()}
+ZIPPED = {f'{name}.zip': zip_bytes({name: text.encode()}) for name, text in TABLES.items()}
+JPG = 'train-jpg', 'test-jpg', 'test-jpg-additional'
+
+@pytest.fixture
+def kaggle(tmp_path, monkeypatch):
+    "The server, with the competition as it was: zipped tables, archives. No credentials, an empty home, a working folder of its own."
+    fake = FakeKaggle()
+    fake.files = {(COMPETITION, n): data for n, data in (ZIPPED | ARCHIVES).items()}
+    (tmp_path/'home').mkdir()
+    (tmp_path/'work').mkdir()
+    monkeypatch.chdir(tmp_path/'work')
+    for name in list(os.environ):
+        if name.startswith('KAGGLE_'): monkeypatch.delenv(name)
+    monkeypatch.setenv('HOME', str(tmp_path/'home'))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path/'home'))
+    monkeypatch.setenv('KAGGLE_CONFIG_DIR', str(tmp_path/'home'/'.kaggle'))
+    for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'all_proxy'): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(download, 'PAUSE', 0)
+    with fake.serving():
+        monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, fake.address)
+        yield fake
+
+@pytest.fixture
+def login(kaggle, monkeypatch):
+    monkeypatch.setenv('KAGGLE_API_TOKEN', 'good-token')
+    return kaggle
+
+def dot_kaggle(name, text):
+    path = Path(os.environ['HOME'])/'.kaggle'/name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+def fails(*said, what='kaggle', state=None, **kwargs):
+    with pytest.raises(UserError) as e: get(what, **kwargs)
+    message = str(e.value)
+    assert '\n' not in message
+    for words in said: assert words in message, message
+    if state: assert e.value.state == state
+    return message
+
+def whole(folder, *, tif=False):
+    expected = {f'{name}/{k}': v for name in FOLDERS if tif or 'jpg' in name for k, v in FOLDERS[name].items()}
+    expected |= {k: v.encode() for k, v in TABLES.items() if tif or k != 'test_v2_file_mapping.csv'}
+    assert contents(folder) == expected and len(from_folder(folder)) == 6
+
+# ---- the competition
+
+def test_the_competition(login, capsys):
+    assert get('kaggle') == Path('data/planet')
+    whole(Path('data/planet'))
+    assert not any('tif' in path for _, path, _ in login.seen if 'storage' in path) # 33 GB that nobody asked for
+    assert capsys.readouterr().out.splitlines()[-1] == '6 chips with 4 tags (to read every image: planet-data verify data/planet)'
+
+def test_with_the_tiffs(login): whole(get('kaggle', tif=True), tif=True)
+def test_to_another_folder(login, tmp_path): whole(get('kaggle', str(tmp_path/'there')))
+
+def test_what_is_there_is_not_fetched_again(login, monkeypatch, capsys):
+    get('kaggle')
+    monkeypatch.delenv('KAGGLE_API_TOKEN')
+    n = len(login.seen)
+    assert get('kaggle') == Path('data/planet') and len(login.seen) == n # no account, no network
+    assert 'has everything already' in capsys.readouterr().out
+
+def test_only_what_is_missing_is_fetched(login):
+    get('kaggle')
+    shutil.rmtree('data/planet/test-jpg')
+    login.seen.clear()
+    whole(get('kaggle'))
+    assert [path.split('/')[-1] for _, path, _ in login.seen if 'storage' in path] == ['test-jpg.tar.7z']
+
+def test_tables_listed_as_folders(login):
+    "As Kaggle lists them today: `train_v2.csv/train_v2.csv`. Also over several pages, and with other archives."
+    login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
+    login.files |= {(COMPETITION, 'train-jpg.zip'): zip_bytes(FOLDERS['train-jpg']), (COMPETITION, 'test-jpg.tar'): tar_bytes(in_folder('x', FOLDERS['test-jpg'])),
+                    (COMPETITION, 'test-jpg-additional.tar.gz'): tar_bytes(FOLDERS['test-jpg-additional'], 'w:gz')}
+    login.page = 6 if OLD else 2
+    whole(get('kaggle'))
+
+TODAY = [f'{n}/{n}' for n in TABLES] + ['Kaggle-planet-train-tif.torrent', 'Kaggle-planet-test-tif.torrent']
+
+def test_without_the_images(login):
+    "The competition as listed since 2019: tables and torrents."
+    login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
+    login.listed[COMPETITION] = TODAY
+    fails("does not carry train-jpg, test-jpg, test-jpg-additional", 'planet-data get sample', '--dataset owner/name', 'train-jpg.tar.7z into data/planet by hand')
+    assert left(Path('data/planet')) == ['sample_submission_v2.csv', 'train_v2.csv'] # which are of use with images by hand
+    Path('data/planet/train-jpg.tar.7z').write_bytes(ARCHIVES['train-jpg.tar.7z'])
+    assert len(from_folder(get('kaggle'))) == 6
+
+def test_without_test_images(login, capsys):
+    for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
+    assert len(from_folder(get('kaggle'))) == 6
+    assert 'does not carry test-jpg, test-jpg-additional (any longer): training does not need them' in capsys.readouterr().out
+
+def test_without_tiffs(login):
+    login.listed[COMPETITION] = [n for n in (*ZIPPED, *ARCHIVES) if 'tif' not in n]
+    get('kaggle')
+    fails('does not carry train-tif-v2, test-tif-v2', tif=True)
+
+# ---- by hand
+
+@pytest.mark.parametrize('name,data', [('train-jpg.tar.7z', ARCHIVES['train-jpg.tar.7z']), ('train-jpg.zip', zip_bytes(FOLDERS['train-jpg'])),
+    ('train-jpg.tar', tar_bytes(in_folder('train-jpg', FOLDERS['train-jpg']))), ('train-jpg.tgz', tar_bytes(FOLDERS['train-jpg'], 'w:gz'))], ids=['.tar.7z', '.zip', '.tar', '.tgz'])
+def test_archives_by_hand(kaggle, capsys, name, data):
+    "No account: what lies there is enough to train on, and stays."
+    folder = Path('data/planet')
+    folder.mkdir(parents=True)
+    (folder/name).write_bytes(data)
+    (folder/'train_v2.csv.zip').write_bytes(ZIPPED['train_v2.csv.zip'])
+    assert get('kaggle') == folder and contents(folder/'train-jpg') == FOLDERS['train-jpg']
+    assert (folder/name).read_bytes() == data and not kaggle.seen
+    said = capsys.readouterr().out
+    assert f'found {folder/name}' in said and 'without sample_submission_v2.csv, test-jpg, test-jpg-additional, which training does not need' in said
+
+def test_download_all_by_hand(kaggle):
+    "What the button gives: one zip, of tables and archives."
+    Path('data/planet').mkdir(parents=True)
+    Path(f'data/planet/{COMPETITION}.zip').write_bytes(zip_bytes({f'{n}/{n}': t.encode() for n, t in TABLES.items()} | {n: a for n, a in ARCHIVES.items() if 'jpg' in n}))
+    get('kaggle')
+    Path(f'data/planet/{COMPETITION}.zip').unlink()
+    whole(Path('data/planet'))
+
+def test_a_damaged_archive_by_hand_is_kept(login):
+    path = Path('data/planet/train-jpg.tar.7z')
+    path.parent.mkdir(parents=True)
+    path.write_bytes(ARCHIVES[path.name][:5000])
+    fails('data/planet/train-jpg.tar.7z is truncated or damaged', 'delete it or fetch it again')
+    assert path.stat().st_size == 5000 and left(path.parent) == [path.name]
+    path.unlink()
+    whole(get('kaggle'))
+
+# ---- a dataset
+
+def dataset(login, files, name='ann/amazon'): login.files[name, 'archive.zip'] = zip_bytes(files)
+
+DEEP = (in_folder('planet/planet/train-jpg', FOLDERS['train-jpg']) | in_folder('planet/planet/test-jpg', FOLDERS['test-jpg']) |
+        in_folder('test-jpg-additional/test-jpg-additional', FOLDERS['test-jpg-additional']) | {'planet/notes.txt': b'hello'})
+
+def test_images_from_a_dataset(login):
+    login.listed[COMPETITION] = TODAY
+    login.files |= {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
+    dataset(login, DEEP)
+    whole(get('kaggle', dataset='ann/amazon'))
+
+def test_a_dataset_with_a_table_of_its_own(login):
+    dataset(login, DEEP | {'planet/planet/train_classes.csv': TABLE.encode(), 'planet/planet/sample_submission_v2.csv': SUBMISSION.encode()})
+    login.accepted = False # the competition is not asked
+    folder = get('kaggle', dataset='ann/amazon')
+    assert left(folder) == ['sample_submission_v2.csv', 'test-jpg', 'test-jpg-additional', 'train-jpg', 'train_classes.csv'] and len(from_folder(folder)) == 6
+    assert not any(COMPETITION in path for _, path, _ in login.seen)
+
+def test_a_dataset_of_archives(login):
+    dataset(login, {f'planet/{n}': a for n, a in ARCHIVES.items() if 'jpg' in n} | {'train_v2.csv': TABLE.encode(), 'sample_submission_v2.csv': SUBMISSION.encode()})
+    whole(get('kaggle', dataset='ann/amazon'))
+
+def test_a_dataset_of_something_else(login):
+    dataset(login, {'cats/1.jpg': b'', 'cats/2.jpg': b''})
+    fails('dataset ann/amazon holds no train_N.jpg', dataset='ann/amazon')
+
+def test_a_dataset_that_lacks_images(login):
+    files = dict(DEEP)
+    del files['planet/planet/train-jpg/train_4.jpg']
+    dataset(login, files | {'train_v2.csv': TABLE.encode()})
+    fails('has no image for 1 of the 6 chips', 'train_4', dataset='ann/amazon')
+    assert not Path('data/planet/train-jpg').exists()
+
+def test_no_such_dataset(login): fails('Kaggle has no dataset ann/amzon (404)', dataset='ann/amzon', state='not found')
+def test_a_private_dataset(login):
+    login.faults = [('DownloadDataset|datasets/download', 403)]
+    fails('dataset ann/amazon', '(403)', 'private', dataset='ann/amazon')
+@pytest.mark.parametrize('name', ['amazon', 'ann/', 'ann/a b', '../x'])
+def test_a_dataset_by_a_wrong_name(login, name): fails('owner/name', dataset=name)
+
+# ---- mounted in a Kaggle notebook
+
+@pytest.fixture
+def mount(tmp_path, monkeypatch):
+    monkeypatch.setattr(competition, 'INPUT', tmp_path/'input')
+    def put(place, files):
+        for name, data in files.items():
+            path = tmp_path/'input'/place/name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return tmp_path/'input'/place
+    return put
+
+@pytest.mark.parametrize('place', [COMPETITION, f'competitions/{COMPETITION}'])
+def test_mounted_and_ready(kaggle, mount, capsys, place):
+    folder = mount(place, TABLES | in_folder('train-jpg', FOLDERS['train-jpg']))
+    assert get('kaggle') == folder and not kaggle.seen and not Path('data').exists()
+    assert f'{folder} is mounted here: nothing to download' in capsys.readouterr().out
+
+def test_archives_mounted(kaggle, mount):
+    mount(COMPETITION, {f'{n}/{n}': t for n, t in TABLES.items()} | ARCHIVES)
+    whole(get('kaggle'))
+    assert not kaggle.seen
+
+@pytest.mark.parametrize('place', ['amazon', 'datasets/ann/amazon'])
+def test_a_dataset_mounted(kaggle, mount, place):
+    folder = mount(place, DEEP | {'planet/planet/train_classes.csv': TABLE})
+    assert get('kaggle', dataset='ann/amazon') == folder/'planet'/'planet' and not kaggle.seen
+
+# ---- titanic
+
+TITANIC = {'train.csv': b'PassengerId,Survived\n1,0\n', 'test.csv': b'PassengerId\n2\n', 'gender_submission.csv': b'PassengerId,Survived\n2,0\n'}
+
+@pytest.mark.parametrize('zipped', [False, True])
+def test_titanic(login, zipped):
+    login.files = {('titanic', n): zip_bytes({n: t}) if zipped else t for n, t in TITANIC.items()}
+    assert get('titanic') == Path('data/titanic') and contents(Path('data/titanic')) == TITANIC
+
+def test_titanic_mounted(kaggle, mount):
+    folder = mount('titanic', TITANIC)
+    assert get('titanic') == folder and not kaggle.seen
+
+def test_titanic_rules(login):
+    login.files, login.accepted = {('titanic', n): t for n, t in TITANIC.items()}, False
+    fails('https://www.kaggle.com/c/titanic/rules', what='titanic', state='rules not accepted')
+
+# ---- credentials: where they are, and that the client takes them from there
+
+def token_file(monkeypatch): dot_kaggle('access_token', 'good-token\n')
+def token_txt(monkeypatch): dot_kaggle('access_token.txt', 'good-token')
+def json_file(monkeypatch): dot_kaggle('kaggle.json', '{"username": "tester", "key": "good-key"}')
+def oauth(monkeypatch): dot_kaggle('credentials.json', '{"refresh_token": "good-refresh", "username": "tester"}')
+def token_variable(monkeypatch): monkeypatch.setenv('KAGGLE_API_TOKEN', 'good-token')
+def token_in_a_file(monkeypatch):
+    Path('token').write_text('good-token\n')
+    monkeypatch.setenv('KAGGLE_API_TOKEN', str(Path('token').resolve()))
+def name_and_key(monkeypatch):
+    monkeypatch.setenv('KAGGLE_USERNAME', 'tester')
+    monkeypatch.setenv('KAGGLE_KEY', 'good-key')
+def notebook_token(monkeypatch):
+    Path('token').write_text('good-token')
+    for k, v in dict(KAGGLE_KERNEL_RUN_TYPE='Interactive', KAGGLE_DATA_PROXY_URL='x', KAGGLE_API_V1_TOKEN='token').items(): monkeypatch.setenv(k, v)
+
+def module(monkeypatch, name, **members):
+    made = types.ModuleType(name)
+    for k, v in members.items(): setattr(made, k, v)
+    monkeypatch.setitem(sys.modules, name, made)
+    return made
+
+def secret(known):
+    def get(name):
+        if name not in known: raise LookupError(name)
+        return known[name]
+    return get
+def colab(known, monkeypatch):
+    userdata = module(monkeypatch, 'google.colab.userdata', get=secret(known))
+    module(monkeypatch, 'google.colab', userdata=userdata)
+def colab_token(monkeypatch): colab({'KAGGLE_API_TOKEN': 'good-token'}, monkeypatch)
+def colab_key(monkeypatch): colab({'KAGGLE_USERNAME': 'tester', 'KAGGLE_KEY': 'good-key'}, monkeypatch)
+def notebook_secret(monkeypatch):
+    monkeypatch.setenv('KAGGLE_KERNEL_RUN_TYPE', 'Batch')
+    class Client:
+        get_secret = staticmethod(secret({'KAGGLE_API_TOKEN': 'good-token'}))
+    module(monkeypatch, 'kaggle_secrets', UserSecretsClient=Client)
+
+PLACES = [(token_variable, 'KAGGLE_API_TOKEN'), (token_in_a_file, 'KAGGLE_API_TOKEN'), (token_file, '~/.kaggle/access_token'),
+    (token_txt, '~/.kaggle/access_token.txt'), (json_file, '~/.kaggle/kaggle.json'), (name_and_key, 'KAGGLE_USERNAME and KAGGLE_KEY'),
+    (colab_token, "KAGGLE_API_TOKEN of Colab's secrets"), (colab_key, "KAGGLE_USERNAME and KAGGLE_KEY of Colab's secrets"),
+    (notebook_secret, "KAGGLE_API_TOKEN of the Kaggle notebook's secrets"), (notebook_token, 'KAGGLE_API_V1_TOKEN'),
+    pytest.param(oauth, 'an OAuth login (kaggle auth login)', marks=new_client)]
+
+@pytest.mark.parametrize('put,where', PLACES)
+def test_credentials(kaggle, monkeypatch, put, where):
+    put(monkeypatch)
+    before = dict(os.environ)
+    assert credentials() == where
+    assert access() == ('ok', '')
+    assert dict(os.environ) == before # secrets are not left for every other program
+
+def test_no_credentials(kaggle, capfd):
+    assert credentials() is None and access()[0] == 'no credentials'
+    fails('https://www.kaggle.com/settings/api', '~/.kaggle/access_token', 'KAGGLE_API_TOKEN', 'planet-data get sample', state='no credentials')
+    assert not kaggle.seen and not Path('data').exists()
+    assert capfd.readouterr() == ('', '') # the client's own help is not ours
+
+@pytest.mark.parametrize('name,text', [('kaggle.json', '{"username": "tester"}'), ('kaggle.json', 'no json'), ('access_token', ' \n'), ('credentials.json', '{}')])
+def test_files_that_hold_no_credentials(kaggle, name, text):
+    dot_kaggle(name, text)
+    assert credentials() is None
+
+BAD = [(lambda m: m.setenv('KAGGLE_API_TOKEN', 'bad-token'), 'KAGGLE_API_TOKEN'), (lambda m: dot_kaggle('kaggle.json', '{"username": "tester", "key": "bad-key"}'), 'kaggle.json'),
+       (lambda m: dot_kaggle('access_token', 'bad-token'), '~/.kaggle/access_token'),
+       pytest.param(lambda m: dot_kaggle('credentials.json', '{"refresh_token": "bad-refresh", "username": "tester"}'), 'OAuth', marks=new_client)]
+
+@pytest.mark.parametrize('put,where', BAD, ids=['token', 'kaggle.json', 'access_token', 'OAuth'])
+def test_bad_credentials(kaggle, monkeypatch, capfd, put, where):
+    put(monkeypatch)
+    message = fails(where, '(401)', 'https://www.kaggle.com/settings/api', state='bad credentials')
+    assert not re.search('bad-(token|key|refresh)', message), 'a secret was printed'
+    put(monkeypatch) # the client forgets an OAuth login that is refused
+    assert access()[0] == 'bad credentials'
+    assert capfd.readouterr() == ('', '') and not sys.stdin.closed
+
+def test_rules_not_accepted(login):
+    login.accepted = False
+    fails('(403)', f'https://www.kaggle.com/c/{COMPETITION}/rules', 'run this again', state='rules not accepted')
+    assert access()[0] == 'rules not accepted' and not Path('data').exists()
+
+def test_not_found(login):
+    login.faults = [('DownloadDataFile|data/download', 404)]
+    fails(COMPETITION, '(404)', state='not found')
+
+def test_no_network(login, monkeypatch):
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, 'http://127.0.0.1:9')
+    fails('Kaggle cannot be reached', 'refused', 'connect to the network', state='no network')
+    assert access()[0] == 'no network'
+
+def test_kaggle_is_down(login):
+    login.faults = [('List|data/list', 503)]
+    fails('Kaggle answers 503', 'in a few minutes')
+    login.faults = [('List|data/list', 503)]
+    assert access()[0] == 'error 503'
+
+# ---- 429
+
+@pytest.mark.parametrize('where', ['List|data/list', 'DownloadDataFile|data/download', 'storage.*train-jpg.tar'])
+def test_waits_as_told(login, monkeypatch, capsys, where):
+    slept = []
+    monkeypatch.setattr(download.time, 'sleep', slept.append)
+    login.faults = [(where, ('429', 7)), (where, ('429', 3))]
+    whole(get('kaggle'))
+    assert [s for s in slept if s] == [7, 3] and 'Kaggle asks us to wait 7 s (429)' in capsys.readouterr().out
+
+def test_really_waits(login):
+    import time
+    login.faults, began = [('List|data/list', ('429', .3))], time.monotonic()
+    whole(get('kaggle'))
+    assert time.monotonic() - began >= .3
+
+def test_a_wait_that_is_too_long(login):
+    login.faults = [('List|data/list', ('429', 7200))]
+    fails('run this again in 2.0 hours')
+
+def test_access_does_not_wait(login):
+    login.faults = [('List|data/list', ('429', 7200))]
+    assert access()[0] == 'rate limit'
+
+# ---- a connection that is cut
+
+ARCHIVE, CUT = ARCHIVES['train-jpg.tar.7z'], 1 << 15
+FETCHED = Path('data/planet/.fetched')
+
+def test_a_cut_connection_goes_on_by_itself(login):
+    login.faults = [('storage.*train-jpg.tar', ('cut', CUT)), ('train-jpg.tar.*bytes', ('cut', 10))]
+    whole(get('kaggle'))
+    asked = login.fetched('train-jpg.tar.7z')
+    assert [r for r in asked if r] == [f'bytes={CUT}-']*2 # too little to count
+
+def test_a_connection_that_stays_cut(login):
+    login.faults = [('storage.*train-jpg.tar', ('cut', CUT))] + [('storage.*train-jpg.tar', ('cut', 0))]*50
+    fails('the connection to Kaggle is cut at 32.8 kB of train-jpg.tar.7z', 'run the same command again, it goes on from there')
+    assert left(FETCHED) == ['lock', 'train-jpg.tar.7z.part', 'train-jpg.tar.7z.part.tag'] and not Path('data/planet/train-jpg').exists()
+    login.faults, login.seen = [], []
+    whole(get('kaggle'))
+    assert f'bytes={CUT}-' in login.fetched('train-jpg.tar.7z')
+
+def interrupted(login, n=CUT):
+    "What a run that was killed leaves."
+    login.faults = [('storage.*train-jpg.tar', ('cut', n))] + [('storage.*train-jpg.tar', ('cut', 0))]*50
+    fails('cut')
+    login.faults, login.seen = [], []
+
+def test_says_where_it_goes_on(login, capsys):
+    interrupted(login)
+    get('kaggle')
+    assert f'train-jpg.tar.7z: going on after 32.8 kB of {len(ARCHIVE)/1000:.1f} kB' in capsys.readouterr().out
+
+def test_another_file_is_not_joined_to_half_of_the_old(login):
+    interrupted(login)
+    new = packed('train-jpg', images('train', 6) | {'train_0.jpg': b'new'})
+    login.files[COMPETITION, 'train-jpg.tar.7z'] = new
+    assert (get('kaggle')/'train-jpg'/'train_0.jpg').read_bytes() == b'new'
+    assert not any(login.fetched('train-jpg.tar.7z'))
+
+def test_a_part_that_nobody_vouches_for(login):
+    FETCHED.mkdir(parents=True)
+    (FETCHED/'train-jpg.tar.7z.part').write_bytes(b'who knows')
+    whole(get('kaggle'))
+
+def test_a_server_that_cannot_send_parts(login):
+    interrupted(login)
+    login.ranges = False
+    whole(get('kaggle'))
+
+def test_a_server_that_does_not_say_how_much(login):
+    login.length = False
+    whole(get('kaggle'))
+
+def test_cut_where_the_length_is_not_known(login):
+    "Nothing tells that this is not all, but the archive does; what was fetched goes, so that the next run has all of it."
+    login.length = login.md5 = False
+    login.faults = [('storage.*train-jpg.tar', ('cut', CUT))]
+    fails('train-jpg.tar.7z is truncated or damaged', 'it was removed, run the same command again')
+    whole(get('kaggle'))
+
+def test_damaged_on_the_way(login):
+    login.faults = [('storage.*train-jpg.tar', 'damage')]
+    fails('train-jpg.tar.7z arrived damaged from Kaggle (its md5 is another)', 'run the same command again')
+    assert not Path('data/planet/train-jpg').exists() and not FETCHED.exists()
+    whole(get('kaggle'))
+
+@pytest.mark.parametrize('data,why', [(ARCHIVE[:20000], 'truncated or damaged'), (seven_bytes({'a.tar': tar_bytes({'../harm': b'x'})}), 'not to be trusted')], ids=['cut', 'harm'])
+def test_an_archive_that_is_bad_at_its_source(login, data, why):
+    login.files[COMPETITION, 'train-jpg.tar.7z'] = data
+    fails('train-jpg.tar.7z', why)
+    assert not Path('data/planet/train-jpg').exists() and not list(Path('data/planet').glob('.train*')) and not FETCHED.exists()
+    login.files[COMPETITION, 'train-jpg.tar.7z'] = ARCHIVE
+    whole(get('kaggle'))
+
+# ---- the disk
+
+def test_a_disk_too_small(login, small):
+    login.sizes['train-jpg.tar.7z'] = 10**15
+    fails('needs 20', 'GB', 'free: free some space, or name a folder on another disk with --to', to=str(small/'planet'))
+    assert not left(small)
+
+def test_a_disk_that_fills_up(login, small, monkeypatch):
+    for module in (download, competition): monkeypatch.setattr(module, 'need_space', lambda *args: None) # another fills it meanwhile
+    for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
+    (small/'else').write_bytes(bytes(50000))
+    fails('is full at', 'free some space', to=str(small/'planet'))
+    assert not (small/'planet'/'train-jpg').exists() and (small/'planet'/'train_v2.csv').exists()
+    (small/'else').unlink()
+    fails('needs', 'unpacking train-jpg', to=str(small/'planet')) # now it came whole, and the images have no room
+    assert 'train-jpg.tar.7z' in left(small/'planet'/'.fetched') # for the time when they have
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write into a folder that is read-only')
+def test_a_folder_that_is_read_only(login, tmp_path):
+    (tmp_path/'locked').mkdir(mode=0o500)
+    fails('cannot write', '--to', to=str(tmp_path/'locked'/'planet'))
+
+@pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
+def test_to_a_file(login, sets, tmp_path, what):
+    (tmp_path/'file').write_text('mine')
+    fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'/'planet'))
+    fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'))
+    assert (tmp_path/'file').read_text() == 'mine'
+
+def test_two_at_once(login):
+    pytest.importorskip('fcntl')
+    with competition._only_one(Path('data/planet')): fails('another planet-data get is at work in data/planet')
+    whole(get('kaggle'))
+
+# ---- fastai's sets
+
+SETS = dict(sample=('PLANET_SAMPLE', {'labels.csv': TABLE.encode()} | in_folder('train', FOLDERS['train-jpg'])), tiny=('PLANET_TINY', {'labels.csv': TABLE.encode()}),
+    pets=('PETS', {'images/a_1.jpg': b'1', 'annotations/list.txt': b'2'}), mnist=('MNIST', {'training/0/1.png': b'1', 'testing/0/2.png': b'2'}),
+    biwi=('BIWI_HEAD_POSE', {'01/rgb.cal': b'1', 'rgb.cal': b'2'}))
+
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    "A server with fastai's sets, which forgets nothing and can do parts; fastai's cache is empty."
+    fake = FakeKaggle()
+    fake.files = {('fastai', f'{what}.tgz'): tar_bytes(in_folder(what, files), 'w:gz') for what, (_, files) in SETS.items()}
+    monkeypatch.setenv('FASTAI_HOME', str(tmp_path/'fastai'))
+    monkeypatch.setattr(download, 'PAUSE', 0)
+    fastai_cfg.cache_clear()
+    with fake.serving():
+        for what, (name, _) in SETS.items(): monkeypatch.setattr(URLs, name, f'{fake.address}/storage/fastai/{what}.tgz')
+        yield fake
+    fastai_cfg.cache_clear()
+
+@pytest.mark.parametrize('what', SETS)
+def test_a_set(sets, tmp_path, what):
+    folder = get(what)
+    assert folder == tmp_path/'fastai'/'data'/what and contents(folder) == SETS[what][1]
+    sets.seen.clear()
+    assert get(what) == untar_data(getattr(URLs, SETS[what][0])) == folder and not sets.seen # fastai finds it as well
+
+@pytest.mark.parametrize('what', SETS)
+def test_a_set_to_a_folder(sets, tmp_path, what):
+    (tmp_path/'empty').mkdir()
+    for to in (tmp_path/'there', tmp_path/'empty'):
+        assert get(what, str(to)) == to and contents(to) == SETS[what][1]
+        n = len(sets.seen)
+        assert get(what, str(to)) == to and len(sets.seen) == n
+
+def test_a_folder_that_holds_something_else(sets, tmp_path):
+    (tmp_path/'mine').mkdir()
+    (tmp_path/'mine'/'thesis.tex').write_text('x')
+    fails('holds something else', str(tmp_path/'mine'/'pets'), what='pets', to=str(tmp_path/'mine'))
+    assert left(tmp_path/'mine') == ['thesis.tex']
+
+def test_a_set_goes_on_after_a_cut(sets, tmp_path):
+    sets.faults = [('sample', ('cut', CUT))] + [('sample', ('cut', 0))]*50
+    fails('is cut at 32.8 kB of sample.tgz', what='sample')
+    sets.faults, sets.seen = [], []
+    assert contents(get('sample')) == SETS['sample'][1] and sets.fetched('sample.tgz') == [None, f'bytes={CUT}-']
+
+def test_what_fastai_knows_of_a_set_is_checked(sets, tmp_path, monkeypatch):
+    from fastdownload import FastDownload, core
+    good = sets.files['fastai', 'sample.tgz']
+    (tmp_path/'good').write_bytes(good)
+    monkeypatch.setattr(core, 'read_checks', lambda module: {URLs.PLANET_SAMPLE: core.path_stats(tmp_path/'good')})
+    sets.files['fastai', 'sample.tgz'] = tar_bytes({'sample/labels.csv': b'other'}, 'w:gz')
+    fails('sample.tgz arrived damaged', 'not the one that fastai knows', what='sample')
+    sets.files['fastai', 'sample.tgz'] = good
+    folder = get('sample')
+    assert contents(folder) == SETS['sample'][1]
+    shutil.rmtree(folder) # an archive that an earlier fastai left half-fetched
+    (tmp_path/'fastai'/'archive'/'sample.tgz').write_bytes(good[:3000])
+    assert contents(get('sample')) == SETS['sample'][1]
+
+def test_a_set_that_is_gone(sets):
+    del sets.files['fastai', 'pets.tgz']
+    sets.faults = [('pets', 404)]
+    fails('pets.tgz cannot be fetched from http://127.0.0.1', '404', what='pets')
+
+def test_a_set_without_a_network(sets, monkeypatch):
+    monkeypatch.setattr(URLs, 'MNIST', 'http://127.0.0.1:9/mnist_png.tgz')
+    fails('mnist_png.tgz cannot be fetched from http://127.0.0.1:9', 'refused', 'connect to the network', what='mnist')
+
+def test_a_set_waits_as_told(sets, monkeypatch, capsys):
+    slept = []
+    monkeypatch.setattr(download.time, 'sleep', slept.append)
+    sets.faults = [('mnist', ('429', 'Wed, 21 Oct 2015 07:28:00 GMT')), ('mnist', ('429', 12))]
+    get('mnist')
+    assert [s for s in slept if s] == [12] and '127.0.0.1 asks us to wait 12 s (429)' in capsys.readouterr().out
+
+# ---- synthetic chips, names, the command line
+
+def test_synthetic(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch.synthetic, 'write_chips', partial(fetch.synthetic.write_chips, n=8, size=32))
+    folder = get('synthetic', str(tmp_path/'drawn'))
+    assert folder == tmp_path/'drawn' and len(from_folder(folder)) == 8 and get('synthetic', str(folder)) == folder
+
+@pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, sample')])
+def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, what=what)
+@pytest.mark.parametrize('option', [dict(tif=True), dict(dataset='a/b')])
+def test_options_of_kaggle_alone(option): fails(f'--{list(option)[0]} is for kaggle alone', what='sample', **option)
+
+POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
+         "from planet.sources import meter; meter.EVERY = 0; from planet.commands import main; main()")
+
+def ours(): return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))}
+
+def command(*args, address='', terminal=False):
+    run = [sys.executable, '-c', POINT, address, *map(str, args)]
+    if terminal: run = ['script', '-qec', ' '.join("'" + a.replace("'", "'\\''") + "'" for a in run), '/dev/null']
+    return subprocess.run(run, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=ours())
+
+def test_from_the_command_line(login):
+    "Into a pipe: plain lines, the folder last."
+    done = command('get', 'kaggle', address=login.address)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    whole(Path('data/planet'))
+    lines = done.stdout.splitlines()
+    assert lines[-1] == 'data/planet' and '\r' not in done.stdout and '\x1b' not in done.stdout
+    assert any(re.fullmatch(r'fetching train-jpg.tar.7z: .* of .*, .*/s, .* left', l) for l in lines) and any(l.startswith('unpacking train-jpg.tar.7z: ') for l in lines)
+
+def test_on_a_terminal(login):
+    "A line that moves, and is gone at the end."
+    if not shutil.which('script'): pytest.skip('there is no script(1) to play a terminal')
+    done = command('get', 'kaggle', address=login.address, terminal=True)
+    assert done.returncode == 0, done.stdout
+    kept = [l.split('\r')[-1].removeprefix('\x1b[K') for l in done.stdout.replace('\r\n', '\n').splitlines()]
+    assert kept[-1] == 'data/planet' and not any(l.startswith('fetching') for l in kept), kept
+
+def test_a_mistake_is_one_line(kaggle, monkeypatch):
+    "Even where the client prints its help and leaves the interpreter as soon as it is imported."
+    monkeypatch.setenv('KAGGLE_API_TOKEN', 'bad-token')
+    done = command('get', 'kaggle', address=kaggle.address)
+    assert done.returncode == 1 and not done.stdout and done.stderr.count('\n') == 1
+    assert done.stderr.startswith('planet-data get: Kaggle does not accept the credentials in KAGGLE_API_TOKEN')
+
+def test_kaggle_is_imported_for_kaggle_alone():
+    code = "import sys, planet.commands, planet.sources.fetch, planet.sources.competition; sys.exit(any(m.split('.')[0] in ('kaggle', 'kagglesdk', 'requests', 'fastai', 'torch', 'py7zr') for m in sys.modules))"
+    assert subprocess.run([sys.executable, '-c', code], env=ours()).returncode == 0
