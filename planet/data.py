@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'same_file', 'make_folds', 'folds_file', 'find_folds',
-           'split_rows', 'split_facts', 'tags_dls', 'only_of', 'weather_dls', 'held_out_table']
+           'split_rows', 'split_facts', 'tags_dls', 'held_out_table', 'only_of', 'weather_dls']
 
 # %% ../nbs/02_data.ipynb #imports
 from .cli import UserError, check_options, progress, say # before fastai, whose import it quiets
@@ -246,6 +246,18 @@ def tags_dls(
     split = split_rows(chips, valid_pct, seed, folds, fold, out)
     return _dataloaders(chips, chips.table.tags, MultiCategoryBlock(vocab=chips.vocab), store, split, bs, workers)
 
+# %% ../nbs/02_data.ipynb #held-out-table
+def held_out_table(
+    chips:Chips, # what `dls` was made of
+    dls:DataLoaders, # from `tags_dls`
+    probs, # `(held-out chips, tags)` between 0 and 1, in the order of `dls.valid`, from `learn.get_preds()`
+) -> pd.DataFrame: # `image_name`, then a column a tag
+    "The probabilities of the held-out chips by name, for whoever wants to look at them later."
+    name_of = dict(zip(chips.paths, chips.table.image_name))
+    table = pd.DataFrame(np.asarray(probs, dtype=float), columns=list(dls.vocab))
+    table.insert(0, 'image_name', [name_of[path] for path in dls.valid_ds.items])
+    return table
+
 # %% ../nbs/02_data.ipynb #weather-dls
 def only_of(
     chips:Chips, # tagged chips
@@ -269,15 +281,3 @@ def weather_dls(
     weather = replace(chips, table=chips.table.assign(tags=[[o] for o in labels]), vocab=vocab)
     split = split_rows(weather, valid_pct, seed, folds, fold, out, whole)
     return _dataloaders(chips, labels, CategoryBlock(vocab=vocab), store, split, bs, workers)
-
-# %% ../nbs/02_data.ipynb #held-out-table
-def held_out_table(
-    chips:Chips, # what `dls` was made of
-    dls:DataLoaders, # from `tags_dls`
-    probs, # `(held-out chips, tags)` between 0 and 1, in the order of `dls.valid`, from `learn.get_preds()`
-) -> pd.DataFrame: # `image_name`, then a column a tag
-    "The probabilities of the held-out chips by name, for whoever wants to look at them later."
-    name_of = dict(zip(chips.paths, chips.table.image_name))
-    table = pd.DataFrame(np.asarray(probs, dtype=float), columns=list(dls.vocab))
-    table.insert(0, 'image_name', [name_of[path] for path in dls.valid_ds.items])
-    return table
