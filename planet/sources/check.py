@@ -232,8 +232,8 @@ def _check_same(paths, looks, names, splits, n, raw, add):
     alike = same(paths, looks)
     inside = [g for g in ([i for i in g if i < n] for g in alike) if len(g) > 1]
     differ = sum(len({tags.get(names[i]) for i in g}) > 1 for g in inside)
-    if inside: add('duplicates', f"{sum(map(len, inside)):,} chips in {_are(len(inside), 'group')} show the same"
-                   + (f", {differ:,} of them with differing tags" if differ else ''), 'note', shown(inside), "keep each group on one side of a split")
+    if inside: add('duplicates', f"{sum(map(len, inside)):,} chips show the same as another, in {_are(len(inside), 'group')}"
+                   + (f" ({differ:,} with differing tags)" if differ else ''), 'note', shown(inside), "keep each group on one side of a split")
     else: add('duplicates', "none: no two chips show the same")
 
     sides = Counter(splits).most_common()

@@ -47,9 +47,9 @@ def _look(path):
     return Look('', odd, size, mode, _hash(data), _hash(size.encode() + im.tobytes()))
 
 def _short(e):
-    said = str(e).replace('image file is truncated', 'truncated')
-    if 'cannot identify image file' in said: said = 'no image'
-    return ' '.join((getattr(e, 'strerror', None) or said or type(e).__name__).split())
+    "What is wrong with a file, in a few words."
+    said = ' '.join((getattr(e, 'strerror', None) or str(e) or type(e).__name__).split())
+    return 'truncated' if 'truncated' in said else 'no image' if 'cannot identify image file' in said else said
 
 def look_at(paths, workers):
     "A `Look` at each path, under a progress bar. Threads: Pillow and hashing let go of the interpreter's lock."
