@@ -3,7 +3,7 @@ from planet.cli import check_options, run_command, say
 
 def get(
     what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
-    to:str='', # folder to put it in; by default data/planet for kaggle, fastai's own folder for its sets
+    to:str='', # the folder to make; by default data/planet, data/titanic, or fastai's or our own cache
     tif:bool=False, # kaggle: the four-band TIFFs as well
     dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name) instead of from the competition
 ):

@@ -17,7 +17,8 @@ class FakeKaggle:
         self.accepted = True # the competition's rules
         self.ranges, self.md5, self.length = True, True, True # what the storage can and tells
         self.page = 200 # files a page of the list
-        self.faults = [] # (pattern of a path, fault): the first that fits is used up; a status, ('cut', bytes), ('429', seconds)
+        self.faults = [] # (pattern of a path, fault): the first that fits is used up: a status, ('429', seconds), ('cut' or 'stall', bytes), 'damage'
+        self.stalled, self.go_on = threading.Event(), threading.Event()
         self.seen = [] # (method, path, Range header)
 
     @contextmanager
@@ -30,6 +31,7 @@ class FakeKaggle:
         self.address = f'http://127.0.0.1:{server.server_port}'
         try: yield self
         finally:
+            self.go_on.set()
             server.shutdown()
             server.server_close()
 
@@ -112,8 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fake.length: self.send_header('Content-Length', str(len(body)))
         else: self.close_connection = True; self.send_header('Connection', 'close')
         self.end_headers()
-        if isinstance(fault, tuple) and fault[0] == 'cut':
+        if isinstance(fault, tuple):
             self.wfile.write(body[:fault[1]])
             self.wfile.flush()
+            if fault[0] == 'stall': self.fake.stalled.set(); self.fake.go_on.wait(30)
             self.close_connection = True
         else: self.wfile.write(body)

@@ -1,5 +1,5 @@
 "Every kind of archive, and every way one can be damaged or meant to harm."
-import io, os, random, stat, subprocess, tarfile, zipfile
+import io, os, random, re, stat, subprocess, tarfile, zipfile
 from pathlib import Path
 import py7zr, pytest
 from planet.cli import UserError
@@ -66,6 +66,12 @@ def test_files_without_a_folder_around_them(tmp_path, suffix):
 def test_the_name_of_an_archive_does_not_matter(tmp_path):
     unpack(write(tmp_path, '.zip', MAKE['.tar.7z']()), tmp_path/'out')
     assert contents(tmp_path/'out') == INSIDE
+
+@pytest.mark.parametrize('data', [zip_bytes({'train-jpg.tar.7z': MAKE['.tar.7z']()}), seven_bytes({'train-jpg': tar_bytes()}), zip_bytes({'x.zip': zip_bytes()})], ids=['zip of 7z', '7z of tar', 'zip of zip'])
+def test_an_archive_in_an_archive(tmp_path, data):
+    assert contents(unpack(write(tmp_path, '.zip', data), tmp_path/'out')) == INSIDE and left(tmp_path) == ['out', 'train-jpg.zip']
+
+def test_damage_in_an_archive_in_an_archive(tmp_path): fails(write(tmp_path, '.zip', zip_bytes({'a.tar': tar_bytes()[:9000]})), tmp_path/'out', 'damaged')
 
 def test_what_a_mac_adds_is_left_out(tmp_path):
     unpack(write(tmp_path, '.zip', zip_bytes(FILES | {'__MACOSX/train-jpg/._train_0.jpg': b'x'})), tmp_path/'out')
@@ -230,7 +236,7 @@ def test_lines_in_a_pipe(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(meter, 'EVERY', 0)
     unpack(write(tmp_path, '.tar.7z'), tmp_path/'out')
     said = capsys.readouterr().out.splitlines()
-    assert said and all(line.startswith('unpacking train-jpg.tar.7z: ') and 'left' in line for line in said) and '100%' in said[-1]
+    assert said and all(re.fullmatch(r'unpacking train-jpg.tar.7z: .* of 5.\.. kB .*%, .*/s', line) for line in said) and '100%' in said[-1]
 
 @pytest.mark.parametrize('n,text', [(0, '0 bytes'), (999, '999 bytes'), (1000, '1.0 kB'), (15_523_994, '15.5 MB'), (999_600, '1.0 MB'), (1.3e10, '13.0 GB'), (2e13, '20000 GB')])
 def test_sizes(n, text): assert meter.size_text(n) == text

@@ -1,5 +1,6 @@
 "Getting data, with the real Kaggle client talking to a server of ours, and fastai's sets from another one."
-import os, random, re, shutil, subprocess, sys, types
+import os, random, re, shutil, signal, subprocess, sys, time, types
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from fastai.data.external import URLs, fastai_cfg, untar_data
@@ -189,6 +190,7 @@ def test_a_dataset_of_archives(login):
 def test_a_dataset_of_something_else(login):
     dataset(login, {'cats/1.jpg': b'', 'cats/2.jpg': b''})
     fails('dataset ann/amazon holds no train_N.jpg', dataset='ann/amazon')
+    assert not Path('data').exists()
 
 def test_a_dataset_that_lacks_images(login):
     files = dict(DEEP)
@@ -196,6 +198,12 @@ def test_a_dataset_that_lacks_images(login):
     dataset(login, files | {'train_v2.csv': TABLE.encode()})
     fails('has no image for 1 of the 6 chips', 'train_4', dataset='ann/amazon')
     assert not Path('data/planet/train-jpg').exists()
+
+def test_a_dataset_is_fetched_once(login):
+    dataset(login, {k: v for k, v in DEEP.items() if 'train' in k} | {'train_v2.csv': TABLE.encode()})
+    for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
+    for again in range(2): assert len(from_folder(get('kaggle', dataset='ann/amazon'))) == 6
+    assert len(login.fetched('archive.zip')) == 1 and not FETCHED.exists()
 
 def test_no_such_dataset(login): fails('Kaggle has no dataset ann/amzon (404)', dataset='ann/amzon', state='not found')
 def test_a_private_dataset(login):
@@ -358,7 +366,6 @@ def test_waits_as_told(login, monkeypatch, capsys, where):
     assert [s for s in slept if s] == [7, 3] and 'Kaggle asks us to wait 7 s (429)' in capsys.readouterr().out
 
 def test_really_waits(login):
-    import time
     login.faults, began = [('List|data/list', ('429', .3))], time.monotonic()
     whole(get('kaggle'))
     assert time.monotonic() - began >= .3
@@ -503,6 +510,12 @@ def test_a_set(sets, tmp_path, what):
     sets.seen.clear()
     assert get(what) == untar_data(getattr(URLs, SETS[what][0])) == folder and not sets.seen # fastai finds it as well
 
+def test_two_want_one_set(sets, tmp_path):
+    "Two experiments started at once: one fetches, the other waits for it."
+    sets.files['fastai', 'pets.tgz'] = tar_bytes({'pets/annotations/a': random.Random(0).randbytes(10**6)}, 'w:gz')
+    with ThreadPoolExecutor(4) as pool: folders = list(pool.map(get, ['pets']*4))
+    assert len(set(folders)) == 1 and len(sets.fetched('pets.tgz')) == 1
+
 @pytest.mark.parametrize('what', SETS)
 def test_a_set_to_a_folder(sets, tmp_path, what):
     (tmp_path/'empty').mkdir()
@@ -566,14 +579,18 @@ def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, wha
 def test_options_of_kaggle_alone(option): fails(f'--{list(option)[0]} is for kaggle alone', what='sample', **option)
 
 POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
-         "from planet.sources import meter; meter.EVERY = 0; from planet.commands import main; main()")
+         "from planet.sources import meter; meter.EVERY = meter.MOVE = 0; from planet.commands import main; main()")
 
 def ours(): return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))}
 
+def words(*args, address=''): return [sys.executable, '-c', POINT, address, *map(str, args)]
+
 def command(*args, address='', terminal=False):
-    run = [sys.executable, '-c', POINT, address, *map(str, args)]
+    run = words(*args, address=address)
     if terminal: run = ['script', '-qec', ' '.join("'" + a.replace("'", "'\\''") + "'" for a in run), '/dev/null']
-    return subprocess.run(run, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=ours())
+    done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL, env=ours())
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode() # text=True would take every \r for a line's end
+    return done
 
 def test_from_the_command_line(login):
     "Into a pipe: plain lines, the folder last."
@@ -582,15 +599,33 @@ def test_from_the_command_line(login):
     whole(Path('data/planet'))
     lines = done.stdout.splitlines()
     assert lines[-1] == 'data/planet' and '\r' not in done.stdout and '\x1b' not in done.stdout
-    assert any(re.fullmatch(r'fetching train-jpg.tar.7z: .* of .*, .*/s, .* left', l) for l in lines) and any(l.startswith('unpacking train-jpg.tar.7z: ') for l in lines)
+    assert any(re.fullmatch(r'fetching train-jpg.tar.7z: .* of 5.\.. kB .*%, .*/s', l) for l in lines) and any(l.startswith('unpacking train-jpg.tar.7z: ') for l in lines)
 
 def test_on_a_terminal(login):
     "A line that moves, and is gone at the end."
     if not shutil.which('script'): pytest.skip('there is no script(1) to play a terminal')
     done = command('get', 'kaggle', address=login.address, terminal=True)
     assert done.returncode == 0, done.stdout
+    assert '\rfetching train-jpg.tar.7z: ' in done.stdout and '\runpacking train-jpg.tar.7z: ' in done.stdout
     kept = [l.split('\r')[-1].removeprefix('\x1b[K') for l in done.stdout.replace('\r\n', '\n').splitlines()]
-    assert kept[-1] == 'data/planet' and not any(l.startswith('fetching') for l in kept), kept
+    assert kept[-1] == 'data/planet' and not any(l.startswith(('fetching', 'unpacking')) for l in kept), kept
+
+@pytest.mark.skipif(os.name != 'posix', reason='Windows has another Ctrl-C')
+def test_interrupted(login):
+    "Ctrl-C in the middle: one line, and the same command goes on from there."
+    login.faults = [('storage.*train-jpg.tar', ('stall', CUT))]
+    run = subprocess.Popen(words('get', 'kaggle', address=login.address), env=ours(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert login.stalled.wait(60)
+    part = FETCHED/'train-jpg.tar.7z.part'
+    for _ in range(600):
+        if part.exists() and part.stat().st_size == CUT: break
+        time.sleep(.05)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and said == 'planet-data get: interrupted; the same command again goes on from here\n'
+    login.seen.clear()
+    whole(get('kaggle'))
+    assert login.fetched('train-jpg.tar.7z') == [None, f'bytes={CUT}-']
 
 def test_a_mistake_is_one_line(kaggle, monkeypatch):
     "Even where the client prints its help and leaves the interpreter as soon as it is imported."

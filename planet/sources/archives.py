@@ -32,7 +32,7 @@ def kind_of(path) -> 'str | None': # 7z, zip, gz, bz2, xz or tar; `None`: no arc
 def _place(root, name):
     "Where the entry `name` goes below `root`; raises `BadArchive` for a name that leads out of it, on any system."
     parts = PurePosixPath(name.replace('\\', '/')).parts
-    if not parts or parts[0][0] == '/' or '..' in parts or re.match(r'[A-Za-z]:', parts[0]) or '\0' in name:
+    if not parts or parts[0].startswith('/') or '..' in parts or re.match(r'[A-Za-z]:', parts[0]) or '\0' in name:
         raise BadArchive(f'its entry {name!r} leads out of the folder')
     return root.joinpath(*parts)
 
@@ -178,8 +178,18 @@ def _words(e):
 
 MEND = 'delete it or fetch it again, then run this again'
 
+def _into(path, root, meter):
+    "Unpack `path` into `root`, whatever it is."
+    kind = kind_of(path)
+    if kind is None: raise ValueError(_no_archive(path))
+    root.mkdir(parents=True, exist_ok=True)
+    if kind == 'zip': _zip(path, root, meter)
+    elif kind == '7z': _seven(path, root, meter)
+    else: _tar_file(path, root, meter, kind)
+    shutil.rmtree(root/'__MACOSX', ignore_errors=True)
+
 def unpack(path, # the archive
-           folder, # the folder to make of it; must not exist, and holds everything once it does
+           folder, # the folder to make of it; must not exist or be empty, and holds everything once it is there
            mend:str=MEND, # what to do about a damaged archive
           ) -> Path: # `folder`
     """Unpack an archive into `folder`, which appears when it is whole. One folder around everything is taken off.
@@ -187,22 +197,21 @@ def unpack(path, # the archive
     Raises `BadArchive` for a truncated or damaged archive and for one with links or names that lead out of the folder,
     `UserError` where the disk is too small, `OSError` where it cannot be written."""
     path, folder = Path(path), Path(folder)
-    tmp = folder.with_name(f'.{folder.name}.unpacking')
+    tmp, inner = folder.with_name(f'.{folder.name}.unpacking'), folder.with_name(f'.{folder.name}.inner')
     shutil.rmtree(tmp, ignore_errors=True) # of a process that was killed
     try:
         with _told(path, mend), Meter(f'unpacking {path.name}') as meter:
-            kind = kind_of(path)
-            if kind is None: raise ValueError(_no_archive(path))
-            tmp.mkdir(parents=True)
-            if kind == 'zip': _zip(path, tmp, meter)
-            elif kind == '7z': _seven(path, tmp, meter)
-            else: _tar_file(path, tmp, meter, kind)
-            shutil.rmtree(tmp/'__MACOSX', ignore_errors=True)
-            inside = list(tmp.iterdir())
+            _into(path, tmp, meter)
+            while len(inside := list(tmp.iterdir())) == 1 and inside[0].is_file() and kind_of(inside[0]): # an archive in an archive
+                inside[0].replace(inner)
+                _into(inner, tmp, meter)
             if not inside: raise ValueError('it is empty')
+        if folder.is_dir(): folder.rmdir() # an empty one, which not every system renames over
         (inside[0] if len(inside) == 1 and inside[0].is_dir() else tmp).rename(folder)
         if meter.seconds > 2: say(f'unpacked {path.name} into {folder}: {size_text(meter.done)} in {meter.seconds:.0f} s')
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+        inner.unlink(missing_ok=True)
     return folder
 
 def unpack_file(path, # a zip, or the file itself

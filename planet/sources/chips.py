@@ -96,12 +96,13 @@ def _read_table(path):
 
 def _find_images(root, names):
     "The file of each of `names`, or `None`, from whichever of the usual folders holds the most of them."
+    endings = '', *SUFFIXES, *(s.upper() for s in SUFFIXES) # cameras write .JPG
     def files(folder):
         if not (root/folder).is_dir(): return {}
         listed = {entry.name for entry in os.scandir(root/folder)}
         found = {}
         for name in names:
-            ending = next((s for s in ('', *SUFFIXES) if name+s in listed and (s or name.lower().endswith(SUFFIXES))), None)
+            ending = next((s for s in endings if name+s in listed and (s or name.lower().endswith(SUFFIXES))), None)
             if ending is not None: found[name] = root/folder/(name+ending)
         return found
     best = max((files(f) for f in FOLDERS), key=len)

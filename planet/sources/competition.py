@@ -13,7 +13,7 @@ from planet.cli import UserError, say
 from .account import COMPETITION, Account, KaggleError, access, credentials
 from .archives import SUFFIXES, BadArchive, bare_name, unpack, unpack_file
 from .chips import TABLES, competition_folder, from_folder, _read_table
-from .download import download
+from .download import download, locked
 from .meter import need_space
 
 __all__ = ['COMPETITION', 'access', 'credentials', 'get_competition', 'get_titanic']
@@ -59,14 +59,8 @@ def _archive_of(place, name):
 def _only_one(folder):
     "Two at work in one folder would write into one file."
     waiting, made = folder/FETCHED, [p for p in (folder, *folder.parents) if not p.exists()]
-    waiting.mkdir(parents=True, exist_ok=True)
-    with open(waiting/'lock', 'w') as lock:
-        try:
-            import fcntl
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another planet-data get is at work in {folder}: wait until it has finished") from None
-        except (ImportError, OSError): pass # Windows, or a disk that has no locks
+    with locked(waiting/'lock', wait=False) as held:
+        if not held: raise UserError(f"another planet-data get is at work in {folder}: wait until it has finished")
         try: yield
         finally:
             if [p.name for p in waiting.iterdir()] == ['lock']: shutil.rmtree(waiting, ignore_errors=True)
@@ -101,7 +95,7 @@ def _adopt(tree, folder, names, source):
         mine = {p.name: p for p in files if p.suffix.lower() in endings
                 and (p.stem.startswith(prefix) or name == 'test-tif-v2' and p.stem.startswith('file_') or name == 'train-jpg' and p.stem in tagged)}
         if name == 'train-jpg' and (missing := tagged - {Path(n).stem for n in mine} - set(mine)):
-            raise UserError(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table}, such as {min(missing)}: name another dataset")
+            raise BadArchive(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table}, such as {min(missing)}: name another dataset")
         if not mine: continue
         tmp = folder/f'.{name}.unpacking'
         shutil.rmtree(tmp, ignore_errors=True)
@@ -120,10 +114,10 @@ def _from_dataset(dataset, folder, names):
     account = Account()
     archive = folder/FETCHED/(dataset.replace('/', '-') + '.zip')
     if not archive.exists(): download(lambda: account.open_dataset(dataset), archive, source='Kaggle')
-    try: _from_zip(archive, folder, names, f'dataset {dataset}', 'it was removed, run the same command again to fetch it anew')
+    try:
+        _from_zip(archive, folder, names, f'dataset {dataset}', 'it was removed, run the same command again to fetch it anew')
+        if not _there(folder, 'train-jpg'): raise BadArchive(f"dataset {dataset} holds no train_N.jpg: name another with --dataset")
     except BadArchive: archive.unlink(); raise
-    if 'train-jpg' in names and not _there(folder, 'train-jpg'):
-        raise UserError(f"dataset {dataset} holds no train_N.jpg (it is {archive}): name another with --dataset")
     archive.unlink()
 
 def _from_competition(folder, names, needed, competition):
@@ -165,7 +159,7 @@ def _collect(folder, names, needed, competition, dataset=''):
             if missing() and whole.is_file():
                 say(f'found {whole}')
                 _from_zip(whole, folder, missing(), whole, 'delete it or fetch it again, then run this again')
-        if dataset and any(not n.endswith('.csv') for n in missing()): _from_dataset(dataset, folder, missing())
+        if dataset and not _there(folder, 'train-jpg'): _from_dataset(dataset, folder, missing())
         if missing(): _from_competition(folder, missing(), needed, competition)
 
 def get_competition(folder=None, # by default `competition_folder`

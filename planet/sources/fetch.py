@@ -7,7 +7,7 @@ import errno
 from planet import synthetic
 from planet.cli import UserError, near_names, progress
 from .archives import BadArchive, unpack
-from .download import download, open_url
+from .download import download, locked, open_url
 
 __all__ = ['get', 'fastai_set']
 
@@ -33,11 +33,13 @@ def fastai_set(what:str, # sample, tiny, pets, mnist or biwi
     if folder.is_dir() and (not to or (folder/marker).exists()): return folder
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--to {folder} holds something else: name a folder that is not there yet, such as {folder/what}")
-    if archive.exists() and not fast.check(url, archive): archive.unlink() # cut short, or an old version
     def check(part): return '' if fast.check(url, part) else 'its size or md5 is not the one that fastai knows'
-    if not archive.exists(): download(partial(open_url, url), archive, check=check)
-    try: return unpack(archive, folder, mend='it was removed, so that the next time fetches it anew')
-    except BadArchive: archive.unlink(); raise
+    with locked(archive.with_name(archive.name+'.lock')):
+        if folder.is_dir() and any(folder.iterdir()): return folder # another process got it meanwhile
+        if archive.exists() and not fast.check(url, archive): archive.unlink() # cut short, or an old version
+        if not archive.exists(): download(partial(open_url, url), archive, check=check)
+        try: return unpack(archive, folder, mend='it was removed, so that the next time fetches it anew')
+        except BadArchive: archive.unlink(); raise
 
 def _synthetic(to):
     if not to: return synthetic.synthetic_folder(progress=progress)

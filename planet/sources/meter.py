@@ -4,7 +4,7 @@ from planet.cli import UserError, is_terminal, say
 
 __all__ = ['Meter', 'size_text', 'need_space']
 
-EVERY = 10 # seconds between lines in a pipe
+EVERY, MOVE = 10, .1 # seconds between lines in a pipe, and between moves on a terminal
 
 def size_text(n:float, # bytes
              ) -> str: # such as "15.5 MB"
@@ -43,7 +43,7 @@ class Meter:
         "`n` bytes more."
         self.done += n
         now = time.monotonic()
-        if now - self.told < (.1 if self.terminal else EVERY): return
+        if now - self.told < (MOVE if self.terminal else EVERY): return
         self.told = now
         if self.terminal: print('\r' + self._line(now)[:shutil.get_terminal_size().columns - 1] + '\x1b[K', end='', flush=True)
         else: say(self._line(now))
@@ -56,7 +56,7 @@ class Meter:
             bar = f" {'━'*round(20*part):╌<20}" if self.terminal and 'utf' in (sys.stdout.encoding or '').lower() else ''
             line += f' of {size_text(self.total)}{bar} {part:.0%}'
         line += f', {size_text(speed)}/s'
-        if self.total and speed: line += f', {_clock((self.total - self.done)/speed)} left'
+        if self.total and speed and now - self.began > 1: line += f', {_clock((self.total - self.done)/speed)} left'
         return line
 
     @property
