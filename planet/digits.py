@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import os
 import numpy as np, torch
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from planet.cli import UserError, near_names
 from planet.plots import _figure, _plain
@@ -112,5 +113,6 @@ def curves(panels:dict, # title -> (label -> one number a step)
         for n, (label, values) in enumerate(lines.items()):
             _plain(ax).plot(range(1, len(values)+1), values, label=label, lw=1.6, ls=('-', (0, (2, 2)), ':')[n%3])
         ax.set(title=title, xlabel=xlabel, yscale='log' if title in log else 'linear')
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(lines) > 1: ax.legend(frameon=False)
     return fig
