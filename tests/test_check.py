@@ -3,7 +3,7 @@ import io, json, shutil, sys
 import numpy as np, pandas as pd, pytest
 from conftest import shared
 from PIL import Image
-from planet import commands, plots
+from planet import commands
 from planet.cli import UserError
 from planet.data import load_chips
 from planet.sources import check, count_tags, images, stats, verify
@@ -134,6 +134,10 @@ def test_where_missing_images_may_be(folder):
 def locked(folder):
     folder.mkdir()
     return folder
+
+def test_suffixes_as_cameras_write_them(folder):
+    for p in (folder/'train-jpg').iterdir(): p.rename(p.with_suffix('.JPG'))
+    assert set(verify(folder).table.state) == {'ok'} and trains(folder)
 
 def test_a_strangers_tags_are_right_as_they_are(tmp_path):
     for i in range(6): (tmp_path/f'{i}.png').write_bytes(coded(noise(i), format='PNG'))
@@ -323,3 +327,34 @@ def test_bars_where_there_is_only_ascii(monkeypatch):
     out.flush()
     said = out.buffer.getvalue().decode()
     assert '####' in said and max(map(len, said.splitlines())) <= 100
+
+FIGURES = {'class_distribution.png', 'tags_per_chip.png', 'cooccurrence.png'}
+
+@pytest.fixture
+def few_tags(folder):
+    "Chips with three tags of a stranger's, one of which no file could be named after."
+    rewrite(folder, lambda t: t.assign(tags=['wheat', 'rye/barley wheat', 'rye/barley']*20)[:20])
+    return folder
+
+def test_figures(few_tags, monkeypatch, capsys):
+    assert command(monkeypatch, 'stats', few_tags, '--plot') == 0
+    out = few_tags/'stats'
+    assert {p.name for p in out.iterdir()} == FIGURES | {'sheet-rye_barley.png', 'sheet-wheat.png'}
+    assert capsys.readouterr().out.splitlines()[-1] == f'5 figures in {out}/'
+    for png in out.iterdir(): assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
+
+def test_figures_without_images(few_tags, tmp_path, capsys):
+    shutil.rmtree(few_tags/'train-jpg')
+    stats(few_tags, plot=True, out=str(tmp_path/'a'/'b'))
+    assert {p.name for p in (tmp_path/'a'/'b').iterdir()} == FIGURES and 'no images, so no sheets' in capsys.readouterr().out
+
+def test_figures_that_cannot_be_written(few_tags, monkeypatch, capsys):
+    (few_tags/'stats').write_text('a file where the folder should be')
+    assert command(monkeypatch, 'stats', few_tags, '--plot') == 1
+    assert capsys.readouterr().err.strip() == f"planet-data stats: cannot write figures to {few_tags/'stats'} (File exists): give another folder with --out"
+    rewrite(few_tags, lambda t: t.assign(tags='wheat'))
+    with pytest.raises(UserError, match='figures .* need two'): stats(few_tags, plot=True)
+
+def test_no_table_to_count(few_tags, monkeypatch, capsys):
+    (few_tags/'train_v2.csv').unlink()
+    assert command(monkeypatch, 'stats', few_tags) == 1 and 'holds no label table' in capsys.readouterr().err

@@ -128,6 +128,9 @@ def _check_weather(tags, whole, add):
         add('weather', f"{_are(len(said), 'chip')} without exactly one of {', '.join(WEATHER)}, or cloudy and more", 'note', said,
             "experiments on the weather leave out chips that have none or several")
 
+def _first_line(path):
+    with open(path, encoding='utf-8', errors='replace') as f: return f.readline(200)
+
 def _table(root, add):
     "The raw table of `root`, or `None` where that is a fault."
     there = [name for name in TABLES if (root/name).is_file()]
@@ -135,7 +138,7 @@ def _table(root, add):
     except UserError as e:
         todo = ''
         if not there:
-            other = next((p for p in sorted(root.glob('*.csv')) if b'image_name' in p.read_bytes()[:200]), None)
+            other = next((p for p in sorted(root.glob('*.csv')) if p.is_file() and 'image_name' in _first_line(p)), None)
             above = root.resolve().parent
             todo = (f"rename {other.name} to {TABLES[0]}" if other else
                     f"{above} has a table: planet-data verify {above}" if any((above/name).is_file() for name in TABLES) else
@@ -175,7 +178,7 @@ def _how_to_get(root, raw, home, missing):
     "Where the `missing` images may be had; `home` is where others lie, `None` where there are none."
     place = home or root/'train'
     def lost(folder): return sum(p.name in missing or stem(p.name) in missing for p in images_in(folder))
-    if away := {d: n for d in sorted(root.iterdir()) if d.is_dir() and (n := lost(d))}:
+    if away := {d: n for d in sorted(root.iterdir()) if d.is_dir() and d != home and (n := lost(d))}:
         folder, n = max(away.items(), key=lambda item: item[1])
         return f"{n:,} of them lie in {folder}: " + (f"move them to {home}" if home else f"rename it to {place}")
     yours = f"put them into {place} (.jpg or .png)"
