@@ -3,6 +3,9 @@
 Writes that many chips of 256 px, no two alike, as four-component JPEGs as heavy as the competition's (15.6 KB a chip) into
 a temporary folder, so that they are read from memory; then times `verify` on them, with a thread a core and with one.
 CPU seconds tell what a machine would take that has nothing else to do.
+
+On two cores of a shared Xeon, 8,000 chips made from real ones took 8.3 CPU seconds with two threads: 1.04 ms a chip, so
+42 CPU seconds for all 40,479, half of that on two free cores.
 """
 from planet.cli import script
 
@@ -15,7 +18,7 @@ def main(
     seed:int=42,
 ):
     "Print the seconds that `verify` takes, and its report."
-    import itertools, os, platform, tempfile, time
+    import os, platform, tempfile, time
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
     import numpy as np
@@ -42,5 +45,5 @@ def main(
             start, cpu = time.perf_counter(), time.process_time()
             report = verify(folder, threads)
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-            print(f'verify, {threads} threads: {seconds:.1f} s, {n/seconds:,.0f} chips/s; {cpu:.1f} CPU seconds', flush=True)
+            print(f'verify, {threads} thread{'s'*(threads > 1)}: {seconds:.1f} s, {n/seconds:,.0f} chips/s; {cpu:.1f} CPU seconds', flush=True)
         print(report)
