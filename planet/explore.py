@@ -11,7 +11,7 @@ from threading import Event
 from uuid import uuid4
 import json, logging, os, signal, socket, sys, webbrowser
 import numpy as np, pandas as pd
-from planet.cli import UserError, is_terminal, near_names, say
+from planet.cli import UserError, is_terminal, say
 from planet.sources.chips import Chips, from_folder
 
 __all__ = ['to_fiftyone', 'read_run', 'app']
@@ -19,6 +19,7 @@ __all__ = ['to_fiftyone', 'read_run', 'app']
 FOUND, MISSED, MADE_UP = 'found', 'missed', 'made up'
 COLOURS = {FOUND: '#2da44e', MISSED: '#e69500', MADE_UP: '#e5484d'} # on the dark of the app; as in `plots.predictions_sheet`
 QUIET = '#57606a' # all that is neither right nor wrong
+WORST = 'worst chips'
 MONGO_SECONDS = 5
 MONGO_HELP = ("FiftyOne keeps its datasets in MongoDB: start one (mongod --dbpath FOLDER, 6.0 or newer) and say where it is, "
               "export FIFTYONE_DATABASE_URI=mongodb://localhost:27017")
@@ -71,12 +72,9 @@ def _check_predictions(chips, predictions):
     from planet.metrics import check_probs
     if 'image_name' not in predictions: raise UserError(f"predictions have no column image_name (they have {', '.join(map(str, predictions))})")
     names, tags = predictions.image_name.astype(str), [c for c in predictions if c != 'image_name']
-    if lacking := [t for t in chips.vocab if t not in tags]:
-        raise UserError(f"predictions have no column for {', '.join(lacking[:3])}, which {chips.root} has{near_names(lacking[0], tags)}: "
-                        "they come from chips with other tags")
-    if unknown := [t for t in tags if t not in chips.vocab]:
-        raise UserError(f"predictions have a column {', '.join(map(str, unknown[:3]))}, which is no tag of {chips.root}"
-                        f"{near_names(unknown[0], chips.vocab)}: they come from chips with other tags")
+    if differ := [f"they {what} {', '.join(sorted(map(str, these))[:3])}" for what, these in
+                  (('lack', set(chips.vocab)-set(tags)), ('have besides', set(tags)-set(chips.vocab))) if these]:
+        raise UserError(f"predictions have other tags than {chips.root}, {' and '.join(differ)}: give the folder that the run was trained on")
     if not len(names): raise UserError("predictions have no rows: give those of one chip at least")
     if (twice := names[names.duplicated()]).any(): raise UserError(f"predictions name {twice.iloc[0]} more than once: keep one row a chip")
     row_of = {name: row for row, name in enumerate(chips.table.image_name)}
@@ -156,7 +154,7 @@ def _save_views(fo, dataset, vocab, worst):
         dataset.save_view(free, view, description=description, color=colour)
     held_out = dataset.match_tags('held_out')
     order = [('f2', 1), ('loss', -1)]
-    save(held_out.sort_by(order).limit(worst), 'worst chips', 'Held-out chips, lowest F2 first', '#8250df')
+    save(held_out.sort_by(order).limit(worst), WORST, 'Held-out chips, lowest F2 first', '#8250df')
     for path, verdict, told in (('ground_truth', MISSED, 'has {}, and the run did not say so'), ('predictions', MADE_UP, 'has no {}, but the run said so')):
         counts = dataset.filter_labels(path, F('verdict') == verdict).count_values(f'{path}.classifications.label')
         for tag in sorted(counts, key=vocab.index):
@@ -257,23 +255,24 @@ def app(folder, # folder with a label table and images
     _check_port(address, port)
     say(f"{len(chips):,} chips, {len(chips.vocab)} tags, {chips.root}; FiftyOne starts, which takes some seconds")
     thresh, left_out = run.get('options', {}).get('thresh', .2), run.get('data', {}).get('left_out', ())
-    dataset = to_fiftyone(chips, predictions, thresh, keep or f'planet-{chips.root.resolve().name}-{os.getpid()}', bool(keep), left_out)
+    name = keep or f'planet-{chips.root.resolve().name}-{os.getpid()}'
+    dataset = to_fiftyone(chips, predictions, thresh, name, bool(keep), left_out)
     import fiftyone as fo
     logging.getLogger('fiftyone').setLevel(logging.ERROR) # what to do is told here, in a line
-    shown = dataset
-    if record:
-        shown = dataset.load_saved_view('worst chips')
-        say(f"{len(predictions):,} held-out chips, F2 {dataset.mean('f2'):.4f} at {thresh:g}; shown first: the worst chips. "
-            "Saved views (top left): every tag's mistakes")
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, signal.default_int_handler) # a polite kill tidies up as well
     try:
-        with redirect_stdout(StringIO()): fo.launch_app(shown, port=port, address=address, remote=True) # prints while it waits
-        view = '?view=worst-chips' if record else ''
+        shown, view = (dataset.load_saved_view(WORST), '?view=worst-chips') if record else (dataset, '')
+        if record: say(f"{len(predictions):,} held-out chips, F2 {dataset.mean('f2'):.4f} at {thresh:g}; shown first: the worst chips. "
+                       "Every tag's mistakes are saved views (top left)")
+        with redirect_stdout(StringIO()): fo.launch_app(shown, port=port, address=address, remote=True) # it chats while it waits
         url = f"http://{'localhost' if address in ('0.0.0.0', '::') else address}:{port}/datasets/{dataset.slug}{view}"
-        say(f"open {url} (from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE); Ctrl-C ends it")
+        say(f"open {url} (on another machine after: ssh -L {port}:localhost:{port} THIS_MACHINE); Ctrl-C ends it")
         if _has_browser(): webbrowser.open(url)
         Event().wait()
-    except KeyboardInterrupt: say(f"closed; the dataset is kept as {keep}" if keep else 'closed')
+    except KeyboardInterrupt: say('closing, which takes some seconds' + f'; the dataset {keep} is kept'*bool(keep))
     finally:
-        fo.close_app()
+        for s in handlers: signal.signal(s, signal.SIG_IGN) # once is enough
         if not keep: dataset.delete()
+        fo.close_app()
+        for s, handler in handlers.items(): signal.signal(s, handler)
