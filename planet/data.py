@@ -15,6 +15,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import IntToFloatTensor, RandomSplitter
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import DihedralItem
+from contextlib import suppress
 from dataclasses import replace
 from fasttransform import DisplayedTransform
 from pathlib import Path
@@ -152,7 +153,7 @@ def find_folds(
     """The folds in `folds_file`, which is made where there is none: `image_name,fold`, a row a chip.
 
     What is in the file counts, so folds of your own (by scene, say) may take its place. Raises `UserError` where it cannot
-    be written, or where it does not give each chip one of the folds; it's never overwritten.
+    be written, or where it does not give each chip one of the folds; the file is never overwritten.
     """
     path, names = folds_file(chips, folds, seed, out), list(chips.table.image_name)
     if path.exists(): return _read_folds(path, names, folds)
@@ -163,7 +164,8 @@ def find_folds(
         made.to_csv(part)
         part.replace(path) # whole or not at all
     except OSError as e: raise UserError(f"--out: folds cannot be written to {path} ({e.strerror}): name another folder") from None
-    finally: part.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError): part.unlink()
     return made
 
 def _read_folds(path, names, folds):
