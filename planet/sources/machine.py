@@ -106,7 +106,7 @@ def look_synthetic():
     folder = Path(_env('PLANET_CACHE') or _cache('planet')).expanduser()
     drawn = sorted(p.name for p in folder.glob('synthetic-*') if (p/'train_v2.csv').is_file())
     if drawn: return 'ok', f"{', '.join(drawn[:3])} in {_short(folder)}"
-    return 'ok', f'none drawn yet in {_short(folder)}: done in seconds when they are asked for'
+    return 'ok', f'none drawn yet in {_short(folder)}: that is done once, when they are asked for'
 
 def look_weights():
     torch_home = Path(_env('TORCH_HOME') or _cache('torch')).expanduser()/'hub'/'checkpoints'
