@@ -118,7 +118,7 @@ def _check_weather(tags, whole, add):
     "Weather is exactly one of four, and `cloudy` hides all else; `tags` has a tuple for each image name."
     sky = {name: [t for t in these if t in WEATHER] for name, these in tags.items()}
     odd = [name for name in tags if len(sky[name]) != 1]
-    mixed = [name for name, these in tags.items() if 'cloudy' in these and len(these) > 1 and name not in odd]
+    mixed = [name for name, these in tags.items() if 'cloudy' in these and len(these) > 1 and len(sky[name]) == 1]
     right = "exactly one a chip, and cloudy alone"
     if not odd and not mixed: add('weather', right)
     elif whole and set(odd) <= KNOWN_NO_WEATHER and not mixed:
