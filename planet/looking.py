@@ -72,7 +72,8 @@ def tags_per_chip(chips, # `Chips`
     counts = [sum(n for tags, n in sets.items() if len(tags) == k) for k in numbers]
     def commonest(k):
         tags, n = max(((tags, n) for tags, n in sets.items() if len(tags) == k), key=lambda o: o[1], default=((), 0))
-        return f"{' '.join(tags) or 'none'} ({n:,})" if n else ''
+        first, *more = _wrap(tags, 80)
+        return f"{first}{' ...' if more else ''} ({n:,})" if tags else ''
     mean = sum(k*n for k, n in zip(numbers, counts))/len(chips)
     fig, ax = _bars([f"{k} tag{'s'*(k != 1)}" for k in numbers], counts, len(chips), QUIET,
                     f'chips, of {len(chips):,}; {mean:.2f} tags a chip on average', [commonest(k) for k in numbers], width=11.)

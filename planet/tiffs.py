@@ -2,7 +2,7 @@
 
 Pillow has no image of several 16-bit bands: it refuses such a file, or keeps 8 bits of each. `tifffile` reads it whole.
 """
-from pathlib import Path
+import logging
 import numpy as np
 from planet.cli import UserError
 
@@ -18,9 +18,15 @@ def open_tif(path, # a TIFF of four bands of uint16
             ) -> np.ndarray: # uint16, `(height, width, 4)`: blue, green, red, near infrared
     "Read all four bands as they are. Raises `UserError` for a file that cannot be read, or holds anything else."
     import tifffile
-    try: bands = tifffile.imread(path)
+    log = logging.getLogger('tifffile') # it also says in a line of its own what it then raises
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        bands = tifffile.imread(path)
+        if not bands.size: raise ValueError('no picture in it')
     # a broken file fails in many ways: TiffFileError, ValueError, struct.error, IndexError
     except Exception as e: raise UserError(f"{path} cannot be read as a TIFF ({' '.join(str(e).split()) or type(e).__name__})") from None
+    finally: log.setLevel(level)
     if bands.ndim == 3 and len(bands) == 4 != bands.shape[2]: bands = bands.transpose(1, 2, 0) # a plane a band
     if bands.ndim != 3 or bands.shape[2] != 4 or bands.dtype != np.uint16:
         raise UserError(f"{path} has the shape {bands.shape} in {bands.dtype}: the competition's TIFFs are (height, width, 4) in uint16")
