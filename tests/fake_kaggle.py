@@ -2,7 +2,7 @@
 
 It speaks to version 2 of the client (every call a POST with JSON) and to version 1 (GETs with the names in the path).
 """
-import base64, hashlib, json, re, threading
+import base64, gzip, hashlib, json, re, threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -16,6 +16,7 @@ class FakeKaggle:
         self.token, self.key = 'good-token', ('tester', 'good-key')
         self.accepted = True # the competition's rules
         self.ranges, self.md5, self.length = True, True, True # what the storage can and tells
+        self.gzip = False # whether it packs tables for the way
         self.page = 200 # files a page of the list
         self.faults = [] # (pattern of a path, fault): the first that fits is used up: a status, ('429', seconds), ('cut' or 'stall', bytes), 'damage'
         self.stalled, self.go_on = threading.Event(), threading.Event()
@@ -108,6 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(wanted[1])
             body, status = whole[start:], 206
             headers['Content-Range'] = f'bytes {start}-{len(whole)-1}/{len(whole)}'
+        if self.fake.gzip and path.endswith('.csv'):
+            body = gzip.compress(whole)
+            headers |= {'Content-Encoding': 'gzip', 'x-goog-hash': f'md5={base64.b64encode(hashlib.md5(body).digest()).decode()}'}
         if fault == 'damage': body = bytes([body[0] ^ 255]) + body[1:]
         self.send_response(status)
         for k, v in headers.items(): self.send_header(k, v)

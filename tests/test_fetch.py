@@ -107,7 +107,7 @@ def test_tables_listed_as_folders(login):
     login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
     login.files |= {(COMPETITION, 'train-jpg.zip'): zip_bytes(FOLDERS['train-jpg']), (COMPETITION, 'test-jpg.tar'): tar_bytes(in_folder('x', FOLDERS['test-jpg'])),
                     (COMPETITION, 'test-jpg-additional.tar.gz'): tar_bytes(FOLDERS['test-jpg-additional'], 'w:gz')}
-    login.page = 6 if OLD else 2
+    login.page, login.gzip = 6 if OLD else 2, True
     whole(get('kaggle'))
 
 TODAY = [f'{n}/{n}' for n in TABLES] + ['Kaggle-planet-train-tif.torrent', 'Kaggle-planet-test-tif.torrent']
@@ -117,7 +117,8 @@ def test_without_the_images(login):
     login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
     login.listed[COMPETITION] = TODAY
     fails("does not carry train-jpg, test-jpg, test-jpg-additional", 'planet-data get sample', '--dataset owner/name', 'train-jpg.tar.7z into data/planet by hand')
-    assert left(Path('data/planet')) == ['sample_submission_v2.csv', 'train_v2.csv'] # which are of use with images by hand
+    assert not Path('data').exists() # a table alone would be taken for the competition by `--data auto`
+    Path('data/planet').mkdir(parents=True)
     Path('data/planet/train-jpg.tar.7z').write_bytes(ARCHIVES['train-jpg.tar.7z'])
     assert len(from_folder(get('kaggle'))) == 6
 
@@ -349,6 +350,16 @@ def test_no_network(login, monkeypatch):
     fails('Kaggle cannot be reached', 'refused', 'connect to the network', state='no network')
     assert access()[0] == 'no network'
 
+def test_a_home_that_is_read_only(login, monkeypatch):
+    def refuse(self): raise PermissionError(13, 'Permission denied', '/home/ann/.kaggle')
+    from kaggle.api.kaggle_api_extended import KaggleApi
+    monkeypatch.setattr(KaggleApi, 'authenticate', refuse)
+    fails('cannot write /home/ann/.kaggle (Permission denied)', 'KAGGLE_CONFIG_DIR', state='no folder')
+
+def test_without_the_client(login, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'kaggle.api.kaggle_api_extended', None)
+    fails('pip install --upgrade kaggle', state='no client')
+
 def test_kaggle_is_down(login):
     login.faults = [('List|data/list', 503)]
     fails('Kaggle answers 503', 'in a few minutes')
@@ -462,7 +473,7 @@ def test_a_disk_that_fills_up(login, small, monkeypatch):
     for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
     (small/'else').write_bytes(bytes(50000))
     fails('is full at', 'free some space', to=str(small/'planet'))
-    assert not (small/'planet'/'train-jpg').exists() and (small/'planet'/'train_v2.csv').exists()
+    assert left(small/'planet') == ['.fetched', 'sample_submission_v2.csv'] # no train_v2.csv: `--data auto` does not take it for whole
     (small/'else').unlink()
     fails('needs', 'unpacking train-jpg', to=str(small/'planet')) # now it came whole, and the images have no room
     assert 'train-jpg.tar.7z' in left(small/'planet'/'.fetched') # for the time when they have
@@ -607,7 +618,7 @@ def test_on_a_terminal(login):
     done = command('get', 'kaggle', address=login.address, terminal=True)
     assert done.returncode == 0, done.stdout
     assert '\rfetching train-jpg.tar.7z: ' in done.stdout and '\runpacking train-jpg.tar.7z: ' in done.stdout
-    kept = [l.split('\r')[-1].removeprefix('\x1b[K') for l in done.stdout.replace('\r\n', '\n').splitlines()]
+    kept = [l.split('\r')[-1].removeprefix('\x1b[K') for l in done.stdout.replace('\r\n', '\n').strip().split('\n')]
     assert kept[-1] == 'data/planet' and not any(l.startswith(('fetching', 'unpacking')) for l in kept), kept
 
 @pytest.mark.skipif(os.name != 'posix', reason='Windows has another Ctrl-C')

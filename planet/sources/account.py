@@ -4,7 +4,7 @@ The client (`kaggle`) authenticates when it is imported, prints help, and may le
 it is needed, with its mouth shut, and what it raises becomes one line that says what to do.
 """
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 import json, os, sys
@@ -62,7 +62,8 @@ SECRETS = {"Colab's secrets": _colab_secret, "the Kaggle notebook's secrets": _n
 
 def _client_is_old():
     "Versions before 2 (all that Python 3.10 gets) know no token files and no OAuth."
-    return int(version('kaggle').split('.')[0]) < 2
+    try: return int(version('kaggle').split('.')[0]) < 2
+    except PackageNotFoundError: return False
 
 def _find():
     "Where the credentials are (`None`: nowhere), and the environment variables that hand them to the client. In its own order."
@@ -122,7 +123,7 @@ class Account:
         import requests
         from kagglesdk.kaggle_env import KaggleEnv, get_endpoint
         # a quick look first: the client has no timeout, and would keep its user waiting for minutes
-        requests.head(get_endpoint(KaggleEnv.PROD), timeout=SECONDS[0]).close()
+        requests.head(get_endpoint(KaggleEnv.PROD), timeout=SECONDS).close()
         from kaggle.api.kaggle_api_extended import KaggleApi
         api = KaggleApi()
         api.config = str(_config_file()) # the class looked once, when it was imported
@@ -151,7 +152,10 @@ class Account:
                 if _status(e) != 429 or not self.wait: raise self.explain(e, what, rules) from None
                 wait_for(e.response, 'Kaggle')
             except requests.RequestException as e: raise self.explain(e, what, rules) from None
+            except ImportError as e: raise KaggleError('no client', f"the kaggle client cannot be imported ({e}): pip install --upgrade kaggle") from None
             except (ValueError, OSError) as e: # credentials that make no sense to it; a configuration folder it cannot make
+                if getattr(e, 'filename', None):
+                    raise KaggleError('no folder', f"the kaggle client cannot write {e.filename} ({e.strerror}): name a folder in KAGGLE_CONFIG_DIR") from None
                 raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({e}): {TOKEN}") from None
 
     def _refused(self):

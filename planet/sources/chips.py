@@ -148,10 +148,10 @@ def find_chips(data:str='auto', # `auto`, `synthetic`, `sample` or a folder
     elif data != 'auto': chips = from_folder(data)
     elif any((competition_folder/name).is_file() for name in TABLES): chips = from_folder(competition_folder, "the competition's chips")
     else:
-        try: chips, better = _sample(), f". For all 40,479 put the competition's files into {competition_folder}/"
+        try: chips, better = _sample(), f". For all 40,479: planet-data get kaggle (into {competition_folder}/)"
         except UserError:
             chips = _synthetic()
-            better = f". For real ones: connect to the network, give --data FOLDER, or put the competition's files into {competition_folder}/"
+            better = f". For real ones: connect to the network, give --data FOLDER, or put the competition's files into {competition_folder}/ (planet-data get kaggle)"
     where = '' if chips.source == str(chips.root) else f' ({chips.root})'
     say(f"data: {len(chips):,} chips, {len(chips.vocab)} tags, {chips.source}{where}{better}")
     return chips

@@ -84,24 +84,24 @@ def _adopt(tree, folder, names, source):
     files = [p for p in tree.rglob('*') if p.is_file()]
     for name in [n for n in names if not _there(folder, n)]:
         if archive := next((p for p in files if bare_name(p.name) == name != p.name), None): _make(archive, folder/name)
-        elif name.endswith('.csv'):
-            usual = TABLES[1:] if name == TABLE else (name,)
-            if table := next((p for t in usual for p in files if p.name == t), None): os.replace(table, folder/table.name)
-    table = next((folder/t for t in TABLES if (folder/t).is_file()), None)
+    tables = {name: next((p for t in (TABLES[1:] if name == TABLE else [name]) for p in files if p.name == t), None)
+              for name in names if name.endswith('.csv') and not _there(folder, name)}
+    table = tables.get(TABLE) or next((folder/t for t in TABLES if (folder/t).is_file()), None)
     tagged = set(_read_table(table).image_name) if table and 'train-jpg' in names else set()
     for name in [n for n in names if not n.endswith('.csv') and not _there(folder, n)]:
         endings = ('.tif', '.tiff') if 'tif' in name else ('.jpg', '.jpeg')
-        prefix = {'train': 'train_', 'test': 'test_'}[name.split('-')[0]] if 'additional' not in name else 'file_'
-        mine = {p.name: p for p in files if p.suffix.lower() in endings
-                and (p.stem.startswith(prefix) or name == 'test-tif-v2' and p.stem.startswith('file_') or name == 'train-jpg' and p.stem in tagged)}
+        prefix = 'file_' if 'additional' in name else 'train_' if 'train' in name else ('test_', 'file_') if 'tif' in name else 'test_'
+        mine = {p.name: p for p in files if p.suffix.lower() in endings and (p.stem.startswith(prefix) or name == 'train-jpg' and p.stem in tagged)}
         if name == 'train-jpg' and (missing := tagged - {Path(n).stem for n in mine} - set(mine)):
-            raise BadArchive(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table}, such as {min(missing)}: name another dataset")
+            raise BadArchive(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table.name}, such as {min(missing)}: name another dataset")
         if not mine: continue
         tmp = folder/f'.{name}.unpacking'
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir()
         for image, path in mine.items(): os.replace(path, tmp/image)
+        if (folder/name).is_dir(): (folder/name).rmdir() # an empty one
         tmp.rename(folder/name)
+    for path in filter(None, tables.values()): os.replace(path, folder/path.name)
 
 def _from_zip(archive, folder, names, source, mend):
     "Unpack a whole dataset or competition that came as one `.zip`, and take what is wanted of it."
@@ -130,20 +130,17 @@ def _from_competition(folder, names, needed, competition):
         return say(f"without {', '.join(names)}, which training does not need ({e})")
     at = {bare_name(Path(f).name): f for f in listed} # listed as train-jpg.tar.7z, or train_v2.csv/train_v2.csv
     gone = [n for n in names if n not in at]
-    stuck = [n for n in gone if n in needed]
-    # without its images a table is quickly had, and test images are of no use
-    take = sorted([n for n in names if n in at and (not stuck or n.endswith('.csv'))], key=lambda n: listed[at[n]])
-    archives = sum(listed[at[n]] for n in take)
-    need_space(folder, archives + max((listed[at[n]] for n in take), default=0), 'the competition') # each archive goes when it is unpacked
-    for name in take:
+    lacks = f"Kaggle's competition does not carry {', '.join(gone)} (any longer)"
+    if stuck := [n for n in gone if n in needed]:
+        raise UserError(f"{lacks}. What works: 1,000 of its chips (planet-data get sample); a Kaggle dataset that has the images "
+                        f"(planet-data get kaggle --dataset owner/name); or put archives such as {stuck[0]}.tar.7z into {folder} by hand and run this again")
+    if gone: say(f'{lacks}: training does not need {"it" if len(gone) == 1 else "them"}')
+    sizes = [listed[at[n]] for n in names if n in at]
+    need_space(folder, sum(sizes) + max(sizes, default=0), 'the competition') # an archive goes when it is unpacked
+    for name in [n for n in names if n in at]:
         archive = folder/FETCHED/Path(at[name]).name
         if not archive.exists(): download(lambda: account.open(at[name], competition), archive, source='Kaggle')
         _make_and_remove(archive, folder/name)
-    if gone:
-        lacks = f"Kaggle's competition does not carry {', '.join(gone)} (any longer)"
-        if not stuck: return say(f'{lacks}: training does not need {"it" if len(gone) == 1 else "them"}')
-        raise UserError(f"{lacks}. What works: 1,000 of its chips (planet-data get sample); a Kaggle dataset that has the images "
-                        f"(planet-data get kaggle --dataset owner/name); or put archives such as {stuck[0]}.tar.7z into {folder} by hand and run this again")
 
 def _collect(folder, names, needed, competition, dataset=''):
     "Make `names` in `folder`, from wherever they can be had; what is there is left alone."
@@ -178,7 +175,7 @@ def get_competition(folder=None, # by default `competition_folder`
         if not tif and (there := _ready(mount)):
             say(f'{there} is mounted here: nothing to download')
             return _report(there)
-    names = [TABLE, SUBMISSION, *JPG] + ([MAPPING, *TIF] if tif else [])
+    names = [SUBMISSION, *JPG, *([MAPPING, *TIF] if tif else []), TABLE] # the table last: where it is, `--data auto` looks for images
     needed = [TABLE, 'train-jpg', *(TIF if tif else [])]
     try: _collect(folder, names, needed, COMPETITION, dataset)
     except KaggleError as e:

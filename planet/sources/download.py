@@ -64,14 +64,19 @@ def _mark(response):
     tag = response.headers.get('ETag', '')
     return tag if tag and not tag.startswith('W/') else response.headers.get('Last-Modified', '')
 
+def _packed(response):
+    "Whether the server packs the file for the way: its length and md5 are then another."
+    return response.headers.get('Content-Encoding', 'identity') != 'identity'
+
 def _length(response):
     "Bytes of the body as they will be written, or `None`."
-    if response.headers.get('Content-Encoding', 'identity') != 'identity': return None
+    if _packed(response): return None
     try: return int(response.headers['Content-Length'])
     except (KeyError, ValueError): return None
 
 def _md5(response):
     "The md5 of the whole file in hex, where the server tells it (Google's storage, which serves Kaggle's files, does)."
+    if _packed(response): return None
     for field in response.headers.get('x-goog-hash', '').split(','):
         if field.strip().startswith('md5='): return b64decode(field.strip()[4:]).hex()
     return b64decode(response.headers['Content-MD5']).hex() if 'Content-MD5' in response.headers else None
