@@ -479,16 +479,29 @@ def test_a_disk_that_fills_up(login, small, monkeypatch):
     assert 'train-jpg.tar.7z' in left(small/'planet'/'.fetched') # for the time when they have
 
 @pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write into a folder that is read-only')
-def test_a_folder_that_is_read_only(login, tmp_path):
+@pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
+def test_a_folder_that_is_read_only(login, sets, tmp_path, what):
     (tmp_path/'locked').mkdir(mode=0o500)
-    fails('cannot write', '--to', to=str(tmp_path/'locked'/'planet'))
+    fails('cannot write', 'Permission denied', '--to', what=what, to=str(tmp_path/'locked'/'planet'))
+    assert not sets.seen
 
 @pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
 def test_to_a_file(login, sets, tmp_path, what):
     (tmp_path/'file').write_text('mine')
     fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'/'planet'))
     fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'))
-    assert (tmp_path/'file').read_text() == 'mine'
+    assert (tmp_path/'file').read_text() == 'mine' and not sets.seen # told before the download
+
+def test_a_cache_of_fastais_that_cannot_be_written(sets, tmp_path, monkeypatch):
+    (tmp_path/'file').write_text('mine')
+    monkeypatch.setenv('FASTAI_HOME', str(tmp_path/'file'/'fastai'))
+    fastai_cfg.cache_clear()
+    fails(str(tmp_path/'file'), 'FASTAI_HOME', what='tiny')
+
+def test_a_synthetic_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path/'file').write_text('mine')
+    monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'file'/'cache'))
+    fails('cannot write synthetic chips', '$PLANET_CACHE', what='synthetic')
 
 def test_two_at_once(login):
     pytest.importorskip('fcntl')

@@ -2,6 +2,7 @@
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 import errno
 from planet import synthetic
@@ -33,6 +34,8 @@ def fastai_set(what:str, # sample, tiny, pets, mnist or biwi
     if folder.is_dir() and (not to or (folder/marker).exists()): return folder
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--to {folder} holds something else: name a folder that is not there yet, such as {folder/what}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryDirectory(dir=folder.parent).cleanup() # a folder that cannot be written is told before the download, not after
     def check(part): return '' if fast.check(url, part) else 'its size or md5 is not the one that fastai knows'
     with locked(archive.with_name(archive.name+'.lock')):
         if folder.is_dir() and any(folder.iterdir()): return folder # another process got it meanwhile
@@ -49,14 +52,17 @@ def _synthetic(to):
     return synthetic.write_chips(folder, progress=progress)
 
 @contextmanager
-def _one_line(to):
+def _one_line(what, to):
     "What the disk refuses, in one line."
     try: yield
     except OSError as e:
+        if e.errno is None: raise UserError(f"{e}{': name another folder with --to' if to else ''}") from None # a sentence already
+        ours = what not in FASTAI or to and str(e.filename or to).startswith(str(Path(to).expanduser().parent))
+        where = 'with --to' if ours else 'in FASTAI_HOME'
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"the disk is full{f' at {e.filename}' if e.filename else ''}: free some space and run the same command again, "
-                            "or name a folder on another disk with --to") from None
-        raise UserError(f"cannot write {e.filename or to} ({e.strerror or e}): name a folder that you may write with --to") from None
+                            f"or name a folder on another disk {where}") from None
+        raise UserError(f"cannot write {e.filename or to} ({e.strerror}): name a folder that you may write {where}") from None
 
 def get(what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
         to:str='', # the folder to make; by default data/planet, data/titanic, or fastai's or our own cache
@@ -67,7 +73,7 @@ def get(what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or syntheti
     if what not in WHAT: raise UserError(f"there is no {what} to get{near_names(what, WHAT)} (there are {', '.join(WHAT)})")
     for option, given in (('tif', tif), ('dataset', dataset)):
         if given and what != 'kaggle': raise UserError(f"--{option} is for kaggle alone, not for {what}")
-    with _one_line(to or what):
+    with _one_line(what, to):
         if what in FASTAI: return fastai_set(what, to)
         if what == 'synthetic': return _synthetic(to)
         from . import competition
