@@ -2,6 +2,7 @@
 from collections import Counter
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from planet.cli import near_names
 from planet.store import open_chip
 from planet.synthetic import WEATHER
@@ -34,6 +35,7 @@ def _bars(names, counts, total, colours, unit, notes, log=False, width=9.):
     ax.set_axisbelow(True)
     ax.barh(range(len(names)), counts, color=colours, height=.72)
     if log: ax.set_xscale('log')
+    else: ax.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names)-.4, -.6), xlabel=unit,
            xlim=(.8, 2.5*max(counts)) if log else (0, 1.25*max(counts)))
     ax.xaxis.set_major_formatter(lambda x, _: f'{x:,.0f}')
@@ -94,7 +96,8 @@ def cooccurrence(chips, # `Chips`
     hot, names, n = hot[:, order], [chips.vocab[i] for i in order], len(order)
     both, counts = hot.T@hot, hot.sum(0)
     given, same = both/np.maximum(counts, 1)[:, None], np.eye(n, dtype=bool)
-    fig = _figure(max(4.5, .46*n + 2.2), max(3.6, .36*n + 2))
+    longest = max(map(len, names))
+    fig = _figure(max(3, .46*n) + .085*longest + .9, max(2.2, .36*n) + .065*longest + .7)
     ax = fig.subplots()
     ax.imshow(np.ma.masked_where(same | (both == 0), given), cmap='YlGnBu', vmin=0, vmax=1, aspect='auto')
     ax.imshow(np.ma.masked_where(~same, np.full((n, n), .15)), cmap='Greys', vmin=0, vmax=1, aspect='auto')
