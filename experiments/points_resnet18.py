@@ -10,11 +10,11 @@ def main(
     n:int=600, # synthetic chips to draw
     weights:str='none', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet18', # backbone, of torchvision or timm
-    size:int=96, # height and width the network sees, in pixels
+    size:int=64, # height and width the network sees, in pixels
     bs:int=32, # images in a batch
-    epochs:int=25, # epochs with all layers
-    freeze_epochs:int=0, # epochs with the head alone, before; of use with pretrained weights
-    lr:float=3e-3, # base learning rate
+    epochs:int=20, # epochs with all layers
+    freeze_epochs:int=0, # epochs with the head alone, before; only with pretrained weights
+    lr:float=3e-3, # top learning rate of the one-cycle schedule
     flips:str='auto', # dihedral (chips), lr (heads) or none; each moves the point with the image
     valid_pct:float=0.2, # share of the images that is held out; of BIWI it is person 13
     seed:int=42, # of the chips, the split, the head and the order
@@ -27,7 +27,6 @@ def main(
     # what follows takes seconds to import, so it comes after the options have been looked at
     from fastai.torch_core import set_seed
     from planet import plots, points as pts
-    from planet.learner import fine_tune
     from planet.runs import Run
 
     with Run('points_resnet18', options, out) as run:
@@ -37,7 +36,7 @@ def main(
         dls = pts.points_dls(points, pixels, sizes, flips, bs, workers)
         learn = pts.point_learner(dls, sizes, arch, weights)
         run.figure('batch', pts.batch_grid(dls))
-        history = fine_tune(learn, epochs, lr, freeze_epochs)
+        history = pts.fit_points(learn, epochs, lr, freeze_epochs)
         scores, table = pts.score_points(learn, points, sizes)
         say('', pts.points_report(scores, len(table), sizes.mean(0)), '')
 

@@ -5,6 +5,7 @@ the top; a network sees it between -1 and 1.
 """
 from .cli import UserError, is_terminal, near_names, progress, say # before fastai, whose import it quiets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,12 @@ from fastai.vision.core import PILImage, imagenet_stats
 from fastai.vision.data import ImageBlock, PointBlock
 from fastai.vision.learner import vision_learner
 from PIL import Image
-from planet.learner import History, Precision, _impatient, bf16_gains, find_arch, load_body, read_weights, start_at_base_rates
+from planet.learner import History, Precision, _impatient, bf16_gains, find_arch, fine_tune, load_body, read_weights, start_at_base_rates
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _grid, _plain, as_array
 
 __all__ = ['Points', 'find_points', 'from_table', 'from_biwi', 'biwi_centre', 'load_images', 'points_dls', 'point_learner',
-           'moving', 'mean_point', 'pixel_error', 'pixels', 'score_points', 'points_report', 'points_grid', 'batch_grid', 'predictions_grid', 'errors_plot']
+           'moving', 'mean_point', 'fit_points', 'pixel_error', 'pixels', 'score_points', 'points_report', 'points_grid', 'batch_grid', 'predictions_grid', 'errors_plot']
 
 # ---- where points come from
 
@@ -127,7 +128,7 @@ def find_points(data:str='synthetic', # `synthetic`, `biwi`, or a folder: with `
 # ---- batches
 
 def load_images(points:Points,
-                size:int=96, # height and width to squeeze an image to, in pixels
+                size:int=64, # height and width to squeeze an image to, in pixels
                ): # uint8 `(images, size, size, 3)`, and the images' own `(width, height)` in pixels, `(images, 2)`
     "Decode every image once; `UserError` for one that cannot be read, or whose point lies outside it."
     def read(path):
@@ -149,10 +150,10 @@ def load_images(points:Points,
     return np.stack([im for im, _ in read_all]), sizes
 
 class ImageOf:
-    "A row number's pixels as a PIL image."
-    def __init__(self, pixels): self.pixels = pixels
-    def __call__(self, row): return PILImage.create(self.pixels[row] if isinstance(row, (int, np.integer)) else row)
-    def __getstate__(self): return dict(pixels=self.pixels[:0]) # an exported learner leaves the images behind
+    "A row number's pixels as a PIL image; a file, squeezed to the same size (`learn.predict` then answers in pixels of that size)."
+    def __init__(self, images): self.images, self.size = images, images.shape[2:0:-1]
+    def __call__(self, row): return PILImage.create(self.images[row]) if isinstance(row, (int, np.integer)) else PILImage.create(row).resize(self.size)
+    def __getstate__(self): return dict(images=self.images[:0], size=self.size) # an exported learner leaves the images behind
 
 class PointOf:
     "A row number's point."
@@ -172,14 +173,14 @@ def moving(turns:str): # `dihedral`, `lr` or `none`
     if turn is not None: turn.order = 2
     return turn
 
-def points_dls(points:Points, pixels, sizes, # from `load_images`
+def points_dls(points:Points, images, sizes, # from `load_images`
                flips:str='auto', # `dihedral`, `lr` or `none`; `auto`: what suits the images
                bs:int=32, workers:int=0,
               ) -> DataLoaders: # batches of `(bs, 3, size, size)` floats and `(bs, 1, 2)` points between -1 and 1
     "fastai's `ImageBlock` and `PointBlock`, on images that are decoded already."
     turn, rows = moving(points.turns if flips == 'auto' else flips), np.flatnonzero(~points.table.valid)
-    scaled = points.table[['x', 'y']].to_numpy()/sizes*pixels.shape[1]
-    block = DataBlock((ImageBlock, PointBlock), get_x=ImageOf(pixels), get_y=PointOf(scaled.astype(np.float32)),
+    scaled = points.table[['x', 'y']].to_numpy()/sizes*images.shape[1]
+    block = DataBlock((ImageBlock, PointBlock), get_x=ImageOf(images), get_y=PointOf(scaled.astype(np.float32)),
                       splitter=IndexSplitter(np.flatnonzero(points.table.valid)), item_tfms=turn)
     return block.dataloaders(range(len(points)), bs=min(bs, len(rows)), val_bs=2*bs, num_workers=workers)
 
@@ -206,11 +207,12 @@ def point_learner(dls:DataLoaders, # from `points_dls`
                  ) -> Learner: # `learn.weights` says what it started from
     """A `vision_learner` with `y_range=(-1, 1)` and mean squared error, whose first answer to every image is the mean point.
 
-    `y_range` ends the network in a sigmoid that is stretched to -1..1, so that no answer leaves the image. Raises
+    `y_range` ends the network in a sigmoid that is stretched to -1..1, so that no answer leaves the image. The head has no
+    dropout: it makes a vote between classes robust, but shakes a number. Raises
     `UserError` where `arch` is unknown, or the weights cannot be had or are another architecture's.
     """
     model, state = find_arch(arch), None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
-    build = partial(vision_learner, dls, model, y_range=(-1, 1), loss_func=MSELossFlat(), metrics=[partial(pixels, half=sizes.mean(0)/2)], cbs=[Precision(), History()], train_bn=False)
+    build = partial(vision_learner, dls, model, y_range=(-1, 1), ps=0., loss_func=MSELossFlat(), metrics=[partial(pixels, half=sizes.mean(0)/2)], cbs=[Precision(), History()], train_bn=False)
     started = 'imagenet' if weights == 'auto' else weights
     try:
         with _impatient(model): learn = build(pretrained=started == 'imagenet')
@@ -228,6 +230,17 @@ def point_learner(dls:DataLoaders, # from `points_dls`
     if started != 'none': learn.freeze()
     learn.weights = started
     return learn
+
+def fit_points(learn:Learner, # from `point_learner`
+               epochs:int=20, # with all layers
+               lr:float=3e-3, # top learning rate
+               freeze_epochs:int=0, # with the head alone, before: for pretrained weights
+              ) -> pd.DataFrame: # a row an epoch
+    """`fine_tune` for pretrained weights, and one cycle with one rate for all layers from random ones (`fine_tune` would hold
+    the first layers a hundred times slower than the head, to keep what they know: here they know nothing yet)."""
+    if learn.weights != 'none': return fine_tune(learn, epochs, lr, freeze_epochs)
+    with nullcontext() if is_terminal() else learn.no_logging(): learn.fit_one_cycle(epochs, lr)
+    return learn.history.table
 
 def score_points(learn:Learner, points:Points, sizes, # from `load_images`
                 ): # the scores (name -> number), and a table of the held-out images: `x, y, pred_x, pred_y, error, baseline`, in pixels
@@ -281,8 +294,9 @@ def batch_grid(dls, # from `points_dls`
                n:int=12,
               ):
     "A training batch as the learner gets it, flipped and turned: is the ring still on its target?"
-    x, y = dls.decode(dls.one_batch())
-    return points_grid([as_array(im) for im in x[:n]], [p.view(2).numpy()/x.shape[-1] for p in y[:n]])
+    x, y = dls.one_batch()
+    images = dls.decode((x, y))[0] # not normalised any more; the points of a batch stay between -1 and 1
+    return points_grid([as_array(im) for im in images[:n].cpu()], ((y.view(-1, 2)[:n] + 1)/2).cpu().numpy())
 
 def predictions_grid(images, sizes, # from `load_images`
                      table:pd.DataFrame, # from `score_points`

@@ -67,32 +67,34 @@ def _checked(table, path):
 
 def draw_passengers(n:int=891, # passengers
                     seed:int=42,
-                   ) -> pd.DataFrame: # `COLUMNS`
+                   ) -> pd.DataFrame: # `COLUMNS`, and `chance`, which no passenger knew
     """Invented passengers, for a machine that has no table: nobody among them ever lived.
 
     Class, sex, age, family, fare, port and cabin depend on one another roughly as they did on the ship; who survives is a
-    coin whose log-odds are a sum (a woman +2.6, a step up in class +0.9, a boy under 14 +2.3, a third-class woman -1.2,
-    more than three relatives -1.5). So the best possible answer is known, and it is not 1.0.
+    coin whose log-odds are a sum: -2.3, a woman +4, a step up in class +0.8, a boy under 14 +2.5, a third-class woman -0.9,
+    and -1.6 more from Southampton, more than three relatives -3. So the best possible answer is known, and even it is often wrong.
     """
     rng = np.random.default_rng(seed)
     pclass = rng.choice([1, 2, 3], n, p=[.24, .21, .55])
     female = rng.random(n) < np.array([.44, .41, .29])[pclass-1]
     child = rng.random(n) < np.array([.03, .1, .11])[pclass-1]
-    age = np.where(child, rng.uniform(.5, 14, n), 14 + rng.gamma(2.6, np.array([9.5, 6.2, 5.])[pclass-1]))
+    age = np.where(child, rng.uniform(.5, 14, n), np.minimum(14 + rng.gamma(2.6, np.array([9.5, 6.2, 5.])[pclass-1]), 80))
     married = ~child & (age > 18) & (rng.random(n) < .45)
     sibsp = np.where(child, rng.poisson(1.6, n), np.where(married, rng.random(n) < .65, rng.random(n) < .12)).astype(int)
     parch = np.where(child, rng.integers(1, 3, n), np.where(married, rng.poisson(.55, n), 0))
     fare = np.array([55, 18, 8.5])[pclass-1]*(1 + .45*(sibsp+parch))*np.exp(rng.normal(0, .35, n))
     title = np.select([child & ~female, female & married, female], ['Master', 'Mrs', 'Miss'], 'Mr')
     title = np.where((title == 'Mr') & (rng.random(n) < .035), rng.choice(['Dr', 'Rev', 'Col'], n), title)
-    logit = -2.5 + 2.6*female + .9*(3-pclass) + 2.3*(child & ~female) - 1.2*(female & (pclass == 3)) - 1.5*(sibsp+parch > 3)
+    port = rng.choice(['S', 'C', 'Q'], n, p=[.72, .19, .09])
+    logit = -2.3 + 4*female + .8*(3-pclass) + 2.5*(child & ~female) - (.9 + 1.6*(port == 'S'))*(female & (pclass == 3)) - 3*(sibsp+parch > 3)
+    chance = 1/(1 + np.exp(-logit))
     table = pd.DataFrame(dict(
-        Survived=(rng.random(n) < 1/(1+np.exp(-logit))).astype(int), Pclass=pclass, Sex=np.where(female, 'female', 'male'),
+        Survived=(rng.random(n) < chance).astype(int), Pclass=pclass, Sex=np.where(female, 'female', 'male'),
         Age=np.where(rng.random(n) < .2, np.nan, age.round(1)), SibSp=sibsp, Parch=parch, Fare=fare.round(2),
         Name=[f'Nobody{i}, {t}. {"EA"[f]}.' for i, (t, f) in enumerate(zip(title, female.astype(int)))],
         Cabin=np.where(rng.random(n) < np.array([.8, .09, .03])[pclass-1], 'B5', None),
-        Embarked=np.where(rng.random(n) < .003, None, rng.choice(['S', 'C', 'Q'], n, p=[.72, .19, .09]))))
-    return table[list(COLUMNS)]
+        Embarked=np.where(rng.random(n) < .003, None, port)))
+    return table[list(COLUMNS)].assign(chance=chance)
 
 # ---- from words to numbers
 
@@ -246,11 +248,11 @@ def twins_plot(logits, # history of the network
     for history, style, label in ((logits, dict(lw=5, alpha=.35, color=BLUE), 'logits, BCEWithLogits'), (twin, dict(lw=1.3, color=ORANGE), 'Sigmoid, BCELoss')):
         left.plot(range(1, len(history)+1), history.valid_loss, label=label, **style)
     left.set(xlabel='epoch', ylabel='held-out loss', title='one loss, written twice')
-    for sigmoid, style, label in ((False, dict(lw=5, alpha=.35, color=BLUE), 'logits, BCEWithLogits'), (True, dict(lw=1.3, color=ORANGE), 'Sigmoid, BCELoss')):
+    for sigmoid, style in ((False, dict(lw=5, alpha=.35, color=BLUE)), (True, dict(lw=1.3, color=ORANGE))):
         x = torch.linspace(-5, 40, 451).requires_grad_()
         loss = nn.functional.binary_cross_entropy(x.sigmoid(), torch.zeros_like(x), reduction='sum') if sigmoid else \
                nn.functional.binary_cross_entropy_with_logits(x, torch.zeros_like(x), reduction='sum')
-        right.plot(x.detach(), torch.autograd.grad(loss, x)[0], label=label, **style)
-    right.set(xlabel='logit of a passenger who did not survive', ylabel='slope of the loss', title='the worse the mistake, the twin learns nothing')
-    for ax in (left, right): ax.legend(frameon=False)
+        right.plot(x.detach(), torch.autograd.grad(loss, x)[0], **style)
+    right.set(xlabel='logit of a passenger who did not survive', ylabel='slope of the loss', title='beyond a logit of 17 the twin learns nothing')
+    left.legend(frameon=False)
     return fig
