@@ -194,7 +194,7 @@ def split_rows(
 ) -> tuple[list[int], list[int]]: # rows of `chips` to train on, and rows held out
     """Split chips at random or by stratified folds; duplicates stay on one side. The same options give the same split.
 
-    Says which folds were taken, and which tags no training chip shows. Raises `UserError` where too little is left to
+    Says which folds were taken, which tags no training chip shows, and whether a file of folds tears duplicates apart. Raises `UserError` where too little is left to
     train on or to score, or where options or the file of folds do not fit.
     """
     check_options(dict(valid_pct=valid_pct, seed=seed, folds=folds, fold=fold))
@@ -209,11 +209,11 @@ def split_rows(
     if len(train) < 2 or len(valid) < 1: raise UserError(f"{asked} of {len(chips)} chips leaves {len(train)} to train on and {len(valid)} to score: "
                                                          "two and one are needed at least (duplicates stay together)")
     if folds: say(f'split: {asked}, {len(train):,} chips to train on, {len(valid):,} held out ({folds_file(whole, folds, seed, out)})')
-    for remark in _remarks(chips, train, folds): say(f'split: {remark}')
+    for remark in _remarks(chips, train, valid, folds): say(f'split: {remark}')
     return train, valid
 
-def _remarks(chips, train, folds):
-    "What a user should know of the rare tags of a split."
+def _remarks(chips, train, valid, folds):
+    "What a user should know of a split."
     hot = chips.targets
     counts, learnt = hot.sum(0), hot[train].any(0)
     def named(which):
@@ -221,6 +221,9 @@ def _remarks(chips, train, folds):
         return ', '.join(tags[:4]) + (f' and {len(tags)-4} more tags' if len(tags) > 4 else '')
     if missing := named(~learnt): yield f'no training chip shows {missing}' + ('' if folds else '; --folds trains on each tag that several chips show')
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some held-out ones: {rare}'
+    if folds: # the file may be older than the images, or edited
+        first = same_file(chips)
+        if torn := len(set(first[train]) & set(first[valid])): yield f'{torn} chips have a duplicate on the other side: delete the file of folds and it is made again'
 
 def split_facts(chips:Chips, # the whole set
     seed:int=42, folds:int=0, out='runs', # as in `split_rows`

@@ -283,6 +283,15 @@ def test_a_file_that_its_user_edited_counts(chips, tmp_path):
     path.write_text('\r\n'.join(['image_name,fold', *reversed(rows)]))
     assert split_rows(chips, folds=2, fold=0, out=tmp_path)[1] == list(range(20))
 
+def test_a_file_that_tears_duplicates_apart_is_told_of(copied, tmp_path, capsys):
+    find_folds(copied, 2, out=tmp_path)
+    path = folds_file(copied, 2, 42, tmp_path)
+    split_rows(copied, folds=2, out=tmp_path)
+    assert 'duplicate' not in capsys.readouterr().out
+    path.write_text(''.join(['image_name,fold\n', *(f'{name},{int(name.startswith("a_"))}\n' for name in copied.table.image_name)]))
+    split_rows(copied, folds=2, out=tmp_path)
+    assert 'split: 20 chips have a duplicate on the other side: delete the file' in capsys.readouterr().out
+
 def spoil_header(text): return text.replace('image_name,fold', 'name;fold')
 def spoil_fold(text): return text.replace('train_3,', 'train_3,7')
 def one_less(text): return '\n'.join(text.splitlines()[:-1])
