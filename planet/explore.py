@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
-import json, logging, os, signal, socket, sys, webbrowser
+import errno, json, logging, os, signal, socket, sys, webbrowser
 import numpy as np, pandas as pd
 from planet.cli import UserError, is_terminal, say
 from planet.sources.chips import Chips, from_folder
@@ -211,14 +211,14 @@ def read_run(
     "What a run of `planet_resnet50` left behind in `held_out.csv` and `record.json`; `UserError` where it did not."
     run = Path(run).expanduser()
     if not (run/'record.json').is_file():
-        inside = sorted(run.glob('*/record.json')) or sorted(run.glob('*/*/record.json'))
+        inside = sorted(run.glob('[!.]*/record.json')) or sorted(run.glob('[!.]*/[!.]*/record.json'))
         near = f", did you mean {inside[-1].parent}?" if inside else ": give a run's folder, such as runs/planet_resnet50/2026-01-31T12-00-00Z"
         raise UserError(f"--record {run}: {'there is no record.json in it' if run.is_dir() else 'no such folder'}{near}")
     try:
         record = json.loads((run/'record.json').read_text())
-        float(record['options']['thresh'])
+        if not 0 <= (thresh := float(record['options']['thresh'])) <= 1: raise ValueError(f'{thresh} is outside 0 to 1')
     except (ValueError, TypeError, KeyError) as e:
-        raise UserError(f"{run/'record.json'} has no options.thresh ({type(e).__name__}: {e}): give the folder of a planet_resnet50 run") from None
+        raise UserError(f"{run/'record.json'} has no options.thresh to go by ({type(e).__name__}: {e}): give the folder of a planet_resnet50 run") from None
     try: held_out = pd.read_csv(run/'held_out.csv', dtype={'image_name': str}, keep_default_na=False)
     except FileNotFoundError:
         raise UserError(f"{run} has no held_out.csv, the predictions of the chips held out: run experiments/planet_resnet50.py again, "
@@ -230,13 +230,20 @@ def read_run(
 def _check_port(address, port):
     "FiftyOne would attach itself to whatever app answers on a port that is taken."
     if not 1 <= port <= 65535: raise UserError(f"--port {port} is outside 1 to 65535")
-    try:
-        for family, kind, *_, where in socket.getaddrinfo(address, port, type=socket.SOCK_STREAM):
+    bound, error = False, None
+    try: places = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    except OSError as e: raise UserError(f"--address {address} is no address of this machine ({e.strerror}): take localhost") from None
+    for family, kind, *_, place in places:
+        try:
             with socket.socket(family, kind) as s:
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                s.bind(where)
-    except OSError as e:
-        raise UserError(f"cannot answer on port {port} of {address} ({e.strerror}): take another with --port {port+1 if port < 65535 else 5151}") from None
+                if os.name == 'posix': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(place)
+            bound = True
+        except OSError as e: # a machine may know ::1 by name and have no IPv6
+            error = e
+            if e.errno == errno.EADDRINUSE: bound = False; break
+    if not bound: raise UserError(f"cannot answer on port {port} of {address} ({error.strerror}): "
+                                  f"take another with --port {port+1 if port < 65535 else 5151}")
 
 def _has_browser():
     "Is there a screen to open a browser on? Without one Python might start a browser of text in this very terminal."

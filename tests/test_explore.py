@@ -66,7 +66,7 @@ def test_a_record_that_cannot_be_shown(tmp_path, chips):
     assert 'has no held_out.csv' in told(run) and 'planet_resnet50.py again' in told(run)
     (run/'held_out.csv').write_text('')
     assert 'held_out.csv is no table' in told(run)
-    for text in ('{"options": {}}', '{"options": {"thresh": "high"}}', '[]', '{"opt'):
+    for text in ('{"options": {}}', '{"options": {"thresh": "high"}}', '{"options": {"thresh": 20}}', '[]', '{"opt'):
         (run/'record.json').write_text(text)
         assert 'record.json has no options.thresh' in told(run)
 
@@ -90,15 +90,20 @@ def test_names_that_look_like_numbers_or_nothing(tmp_path):
     table, _ = explore.read_run(write_run(tmp_path/'run', held_out))
     assert list(table.image_name) == ['007', 'NA', '1e3'] and list(table.b) == [.5, .6, .7]
 
-def test_a_port_that_is_taken(drawn, installed):
+def test_a_port_that_is_taken(drawn, installed, monkeypatch):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         s.listen()
         port = s.getsockname()[1]
         with pytest.raises(UserError, match=f'port {port} of localhost .*--port {port+1}'): explore.app(drawn, port=port)
     explore._check_port('localhost', port) # free again
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: [(socket.AF_INET6, socket.SOCK_STREAM, 0, '', ('2001:db8::1', port, 0, 0)),
+                                                                 (socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port))])
+    explore._check_port('localhost', port) # an address that this machine hasn't got, beside one that it has
+    monkeypatch.undo()
+    monkeypatch.setattr(explore, 'check_installed', lambda: None)
     with pytest.raises(UserError, match='--port 70000 is outside'): explore.app(drawn, port=70000)
-    with pytest.raises(UserError, match='cannot answer'): explore.app(drawn, address='no.such.address.invalid')
+    with pytest.raises(UserError, match='is no address of this machine'): explore.app(drawn, address='no.such.address.invalid')
 
 @pytest.mark.parametrize('config, env, after', [(None, None, '1'), ('{}', None, '1'), ('{"do_not_track": false}', None, None), (None, 'false', 'false')])
 def test_the_app_reports_nothing_unless_its_user_said_so(tmp_path, monkeypatch, config, env, after):
@@ -212,7 +217,7 @@ def test_saved_views(database, chips):
     dataset = explore.to_fiftyone(chips, predictions, worst=10)
     assert dataset.name == f'planet-{chips.root.name}'
     names = predictions.image_name.to_numpy()
-    targs = pd.DataFrame(chips.targets, index=chips.table.image_name).loc[names].to_numpy()
+    targs = pd.DataFrame(chips.targets, index=chips.table.image_name).loc[names].to_numpy(copy=True)
     pred = predictions[chips.vocab].to_numpy() > .2
     f2 = fbeta_per_chip(pred, targs).numpy()
     worst = dataset.load_saved_view('worst chips')
