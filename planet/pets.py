@@ -36,6 +36,8 @@ def _oxford():
     try: return fastai_set('pets')
     except UserError as e: raise UserError(f"{e} (`planet-data get pets`), or take --data FOLDER or --data drawn") from None
 
+def _short(path): return str(path).replace(str(Path.home()), '~', 1)
+
 def find_pets(data:str='auto', # `auto`: the Oxford-IIIT pets; `drawn`: by code; or a folder of images named `BREED_NUMBER.jpg`
              ) -> list[Path]: # image files, sorted
     "The pictures that `--data` asks for. Raises `UserError` where there are none, or one is misnamed, or all are of one breed."
@@ -55,7 +57,7 @@ def find_pets(data:str='auto', # `auto`: the Oxford-IIIT pets; `drawn`: by code;
                         f"{', '.join(odd[:3])}{' ...' if len(odd)>3 else ''}. Rename them, or move them elsewhere")
     breeds = {breed_of(p) for p in paths}
     if len(breeds) < 2: raise UserError(f"{root}: all {len(paths)} images are of one breed, {', '.join(breeds)}: two are needed at least")
-    say(f'data: {len(paths):,} pictures of {len(breeds)} breeds ({sum(map(is_cat, breeds))} of cats), {root}')
+    say(f'data: {len(paths):,} pictures of {len(breeds)} breeds ({sum(map(is_cat, breeds))} of cats), {_short(root)}')
     return paths
 
 def readable(paths:list, # image files
