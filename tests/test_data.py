@@ -79,6 +79,7 @@ def test_targets_are_those_of_the_table(chips, store):
 def test_training_chips_turn_and_held_out_ones_do_not(chips, store):
     def views(dl): return {(x*255).round().byte().numpy().tobytes() for _ in range(60) for xs, _ in dl for x in xs}
     def turned(path): return {torch.rot90(f, k, (1, 2)).numpy().tobytes() for k in range(4) for f in (store[path], store[path].flip(2))}
+    set_seed(1) # 60 draws of 8 views miss one in half a percent of the runs
     dls = tags_dls(chips[range(3)], store, .4)
     one, two = dls.train_ds.items
     assert views(dls.train) == turned(one) | turned(two) and len(turned(one)) == 8
