@@ -1,7 +1,7 @@
-"""The Kaggle account of this machine: where its credentials lie, whether they work, and the official client that uses them.
+"""The Kaggle account of this machine: where its credentials lie, whether they work, and the client that uses them.
 
-The client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it is imported when
-it is needed, with its mouth shut, and what it raises becomes one line that says what to do.
+The official client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it is
+imported when it is needed, with its mouth shut, and what it raises becomes one line that says what to do.
 """
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
@@ -66,12 +66,13 @@ def _client_is_old():
     except PackageNotFoundError: return False
 
 def _find():
-    "Where the credentials are (`None`: nowhere), and the environment variables that hand them to the client. In its own order."
+    "Where the credentials are (`None`: nowhere), and environment variables that hand them over. In the client's order."
     env, config = os.environ.get, _config_file()
     shown = f'{config.parent}/kaggle.json'.replace(str(Path.home()), '~')
     if 'KAGGLE_KERNEL_RUN_TYPE' in os.environ and (token := _text(env('KAGGLE_API_V1_TOKEN') or '.')):
         return 'KAGGLE_API_V1_TOKEN', dict(KAGGLE_API_TOKEN=token)
-    if token := env('KAGGLE_API_TOKEN'): return 'KAGGLE_API_TOKEN', dict(KAGGLE_API_TOKEN=_text(token) or token) # or a file of it
+    if token := env('KAGGLE_API_TOKEN'): # the token, or the file that holds it
+        return 'KAGGLE_API_TOKEN', dict(KAGGLE_API_TOKEN=_text(token) or token)
     for name in ('~/.kaggle/access_token', '~/.kaggle/access_token.txt'):
         if token := _text(name): return name, dict(KAGGLE_API_TOKEN=token)
     if env('KAGGLE_USERNAME') and env('KAGGLE_KEY'): return 'KAGGLE_USERNAME and KAGGLE_KEY', {}
@@ -92,7 +93,7 @@ def credentials() -> 'str | None': # such as "KAGGLE_API_TOKEN" or "~/.kaggle/ac
 
 @contextmanager
 def _alone(environment):
-    "The client prints what it likes, reads its environment at every call, and closes stdin when it gives up: let it, in here."
+    "The client prints what it likes, reads its environment at every call, closes stdin when it gives up: let it, here."
     before, stdin = {k: os.environ.get(k) for k in environment}, sys.stdin
     os.environ.update(environment)
     sys.stdin = StringIO()
@@ -138,7 +139,8 @@ class Account:
             return client
         api.build_kaggle_client = build_patient
         api.download_needed = lambda *args, **kwargs: True
-        api.download_file = lambda response, *args, **kwargs: setattr(self, 'response', response) # ours resumes, checks and reports
+        # its own download has no progress of ours, no check of the disk and no `.part`: take the open response instead
+        api.download_file = lambda response, *args, **kwargs: setattr(self, 'response', response)
         return api
 
     def _ask(self, call, what, rules=None):
@@ -152,10 +154,12 @@ class Account:
                 if _status(e) != 429 or not self.wait: raise self.explain(e, what, rules) from None
                 wait_for(e.response, 'Kaggle')
             except requests.RequestException as e: raise self.explain(e, what, rules) from None
-            except ImportError as e: raise KaggleError('no client', f"the kaggle client cannot be imported ({e}): pip install --upgrade kaggle") from None
-            except (ValueError, OSError) as e: # credentials that make no sense to it; a configuration folder it cannot make
-                if getattr(e, 'filename', None):
-                    raise KaggleError('no folder', f"the kaggle client cannot write {e.filename} ({e.strerror}): name a folder in KAGGLE_CONFIG_DIR") from None
+            except ImportError as e:
+                raise KaggleError('no client', f"the kaggle client cannot be imported ({e}): pip install --upgrade kaggle") from None
+            except (ValueError, OSError) as e:
+                if name := getattr(e, 'filename', None): # the client makes its folder when it is imported
+                    todo = 'name a folder in KAGGLE_CONFIG_DIR'
+                    raise KaggleError('no folder', f"the kaggle client cannot write {name} ({e.strerror}): {todo}") from None
                 raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({e}): {TOKEN}") from None
 
     def _refused(self):
@@ -167,13 +171,16 @@ class Account:
                ) -> KaggleError:
         "One line on what went wrong and what to do."
         status = _status(e)
-        if status is None: return _Down('no network', f"Kaggle cannot be reached ({cause(e)}): connect to the network, then run this again", cause(e))
+        def no(state, why): return KaggleError(state, f"Kaggle does not give {what} to this account (403): {why}")
+        if status is None:
+            return _Down('no network', f"Kaggle cannot be reached ({cause(e)}): connect to the network, then run this again", cause(e))
         if status == 401: return self._refused()
-        if status == 403 and rules:
-            return KaggleError('rules not accepted', f"Kaggle does not give {what} to this account (403): log in, accept the rules at {rules}, then run this again")
-        if status == 403: return KaggleError('not allowed', f"Kaggle does not give {what} to this account (403): it is private, or the token may not read it")
+        if status == 403 and rules: return no('rules not accepted', f'log in, accept the rules at {rules}, then run this again')
+        if status == 403: return no('not allowed', 'it is private, or the token may not read it')
         if status == 404: return KaggleError('not found', f"Kaggle has no {what} (404): look at its name")
-        if status == 429: return KaggleError('rate limit', f"Kaggle was asked too often (429): wait {retry_after(e.response):.0f} s, then run this again")
+        if status == 429:
+            seconds = retry_after(e.response)
+            return KaggleError('rate limit', f"Kaggle was asked too often (429): wait {seconds:.0f} s, then run this again")
         return _Down(f'error {status}', f"Kaggle answers {status} for {what}: run this again in a few minutes", f'Kaggle answers {status}')
 
     def files(self, competition:str=COMPETITION) -> dict: # name -> bytes

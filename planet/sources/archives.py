@@ -12,7 +12,8 @@ from .meter import Meter, need_space, size_text
 __all__ = ['SUFFIXES', 'BadArchive', 'kind_of', 'bare_name', 'unpack', 'unpack_file']
 
 SUFFIXES = '.tar.7z', '.tar.gz', '.tar.bz2', '.tar.xz', '.tgz', '.tar', '.zip', '.7z' # longest first
-MAGIC = {b'7z\xbc\xaf\x27\x1c': '7z', b'PK\x03\x04': 'zip', b'PK\x05\x06': 'zip', b'\x1f\x8b': 'gz', b'BZh': 'bz2', b'\xfd7zXZ': 'xz'}
+MAGIC = {b'7z\xbc\xaf\x27\x1c': '7z', b'PK\x03\x04': 'zip', b'PK\x05\x06': 'zip', b'\x1f\x8b': 'gz', b'BZh': 'bz2',
+         b'\xfd7zXZ': 'xz'}
 OPEN = dict(gz=gzip.open, bz2=bz2.open, xz=lzma.open)
 CHUNK = 1 << 20
 
@@ -25,7 +26,8 @@ def bare_name(name:str) -> str: # `train-jpg` of `train-jpg.tar.7z`
 def kind_of(path) -> 'str | None': # 7z, zip, gz, bz2, xz or tar; `None`: no archive
     "What kind of archive a file is, by its first bytes."
     with open(path, 'rb') as f: head = f.read(512)
-    return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), 'tar' if head[257:262] == b'ustar' else None)
+    if head[257:262] == b'ustar': return 'tar'
+    return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
 
 # ---- what an archive may hold
 
@@ -165,7 +167,8 @@ def _faults():
 def _told(path, mend):
     "What goes wrong with the archive `path`, in one line."
     try: yield
-    except BadArchive as e: raise BadArchive(f"{path} is not to be trusted: {e}; nothing of it was unpacked. Fetch it from where you trust") from None
+    except BadArchive as e:
+        raise BadArchive(f"{path} is not to be trusted: {e}; nothing of it was unpacked. Fetch it from where you trust") from None
     except UserError: raise
     except OSError as e:
         if e.errno not in (None, errno.EINVAL): raise # the disk's fault; EINVAL: a seek to where a damaged index points
@@ -202,7 +205,8 @@ def unpack(path, # the archive
     try:
         with _told(path, mend), Meter(f'unpacking {path.name}') as meter:
             _into(path, tmp, meter)
-            while len(inside := list(tmp.iterdir())) == 1 and inside[0].is_file() and kind_of(inside[0]): # an archive in an archive
+            # an archive in an archive
+            while len(inside := list(tmp.iterdir())) == 1 and inside[0].is_file() and kind_of(inside[0]):
                 inside[0].replace(inner)
                 _into(inner, tmp, meter)
             if not inside: raise ValueError('it is empty')
@@ -227,9 +231,9 @@ def unpack_file(path, # a zip, or the file itself
             else:
                 with zipfile.ZipFile(path) as z:
                     names = [i for i in z.infolist() if not i.is_dir() and not i.filename.startswith('__MACOSX/')]
-                    one = next((i for i in names if i.filename.split('/')[-1] == to.name), names[0] if len(names) == 1 else None)
-                    if one is None: raise ValueError(f'it holds no {to.name}')
-                    with z.open(one) as f: _copy(f, tmp)
+                    found = [i for i in names if i.filename.split('/')[-1] == to.name] or names
+                    if len(found) != 1: raise ValueError(f'it holds no {to.name}')
+                    with z.open(found[0]) as f: _copy(f, tmp)
         os.replace(tmp, to)
     finally: tmp.unlink(missing_ok=True)
     return to

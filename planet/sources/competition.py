@@ -24,6 +24,8 @@ FETCHED = '.fetched'
 TABLE, SUBMISSION, MAPPING = 'train_v2.csv', 'sample_submission_v2.csv', 'test_v2_file_mapping.csv'
 JPG = 'train-jpg', 'test-jpg', 'test-jpg-additional'
 TIF = 'train-tif-v2', 'test-tif-v2'
+PREFIX = {'train-jpg': 'train_', 'test-jpg': 'test_', 'test-jpg-additional': 'file_',
+          'train-tif-v2': 'train_', 'test-tif-v2': ('test_', 'file_')} # of the images in each
 TITANIC = 'train.csv', 'test.csv', 'gender_submission.csv'
 
 # ---- what is there
@@ -90,10 +92,11 @@ def _adopt(tree, folder, names, source):
     tagged = set(_read_table(table).image_name) if table and 'train-jpg' in names else set()
     for name in [n for n in names if not n.endswith('.csv') and not _there(folder, n)]:
         endings = ('.tif', '.tiff') if 'tif' in name else ('.jpg', '.jpeg')
-        prefix = 'file_' if 'additional' in name else 'train_' if 'train' in name else ('test_', 'file_') if 'tif' in name else 'test_'
-        mine = {p.name: p for p in files if p.suffix.lower() in endings and (p.stem.startswith(prefix) or name == 'train-jpg' and p.stem in tagged)}
-        if name == 'train-jpg' and (missing := tagged - {Path(n).stem for n in mine} - set(mine)):
-            raise BadArchive(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table.name}, such as {min(missing)}: name another dataset")
+        also = tagged if name == 'train-jpg' else ()
+        mine = {p.name: p for p in files if p.suffix.lower() in endings and (p.stem.startswith(PREFIX[name]) or p.stem in also)}
+        if missing := set(also) - {Path(n).stem for n in mine} - set(mine):
+            raise BadArchive(f"{source} has no image for {len(missing):,} of the {len(tagged):,} chips in {table.name}, "
+                             f"such as {min(missing)}: name another dataset")
         if not mine: continue
         tmp = folder/f'.{name}.unpacking'
         shutil.rmtree(tmp, ignore_errors=True)
@@ -133,7 +136,8 @@ def _from_competition(folder, names, needed, competition):
     lacks = f"Kaggle's competition does not carry {', '.join(gone)} (any longer)"
     if stuck := [n for n in gone if n in needed]:
         raise UserError(f"{lacks}. What works: 1,000 of its chips (planet-data get sample); a Kaggle dataset that has the images "
-                        f"(planet-data get kaggle --dataset owner/name); or put archives such as {stuck[0]}.tar.7z into {folder} by hand and run this again")
+                        f"(planet-data get kaggle --dataset owner/name); or put archives such as {stuck[0]}.tar.7z into {folder} "
+                        "by hand and run this again")
     if gone: say(f'{lacks}: training does not need {"it" if len(gone) == 1 else "them"}')
     sizes = [listed[at[n]] for n in names if n in at]
     need_space(folder, sum(sizes) + max(sizes, default=0), 'the competition') # an archive goes when it is unpacked

@@ -16,7 +16,8 @@ __all__ = ['Passing', 'download', 'locked', 'open_url', 'retry_after', 'wait_for
 
 SECONDS = 5, 60 # to wait for a connection, and for the next byte
 PATIENCE = 3600 # the longest wait that a server may ask for with 429, in seconds
-TRIES, PAUSE = 5, 1 # how often a cut connection is taken up again without a byte more; seconds before the first time, then doubled
+TRIES = 5 # how often a cut connection is taken up again without a byte more
+PAUSE = 1 # seconds before the second time, then doubled
 CHUNK = 1 << 15 # small: what is in hand when a connection is cut is lost
 
 class Passing(UserError):
@@ -41,26 +42,28 @@ def wait_for(response, who:str=None):
 def cause(e) -> str:
     "The last of a chain of network errors, which is the one that tells."
     if isinstance(e, Passing): return e.short
-    while isinstance(inner := getattr(e, 'reason', None) or next((a for a in e.args if isinstance(a, BaseException)), None) or e.__cause__,
-                     BaseException): e = inner
+    def inner(e): return getattr(e, 'reason', None) or next((a for a in e.args if isinstance(a, BaseException)), None) or e.__cause__
+    while isinstance(inner(e), BaseException): e = inner(e)
     text = ' '.join(str(e).split())
     return text.split('object at 0x')[-1].partition('>: ')[2] or text or type(e).__name__
 
 def open_url(url:str):
     "A streaming `requests.Response` of a public address. Raises `Passing`, or `UserError` where there is no such file."
     import requests
-    def failed(kind, short, todo): return kind(f"{urlsplit(url).path.split('/')[-1]} cannot be fetched from {url} ({short}): {todo}", *([short] if kind is Passing else []))
+    def failed(short, todo): return f"{urlsplit(url).path.split('/')[-1]} cannot be fetched from {url} ({short}): {todo}"
     while True:
         try: response = requests.get(url, stream=True, timeout=SECONDS, headers={'Accept-Encoding': 'identity'})
-        except requests.RequestException as e: raise failed(Passing, cause(e), 'connect to the network and try again') from None
+        except requests.RequestException as e:
+            raise Passing(failed(cause(e), 'connect to the network and try again'), cause(e)) from None
         if response.status_code != 429: break
         wait_for(response)
-    if response.status_code >= 500: raise failed(Passing, f'it answers {response.status_code}', 'try again in a few minutes')
-    if response.status_code >= 400: raise failed(UserError, f'it answers {response.status_code}', 'it may have moved; ask where the set is kept now')
+    status = f'it answers {response.status_code}'
+    if response.status_code >= 500: raise Passing(failed(status, 'try again in a few minutes'), status)
+    if response.status_code >= 400: raise UserError(failed(status, 'it may have moved; ask where the set is kept now'))
     return response
 
 def _mark(response):
-    "What tells one content of an address from another, where the server says: a strong ETag, or the date of its last change."
+    "What tells one content of an address from another: a strong ETag, or the date of its last change."
     tag = response.headers.get('ETag', '')
     return tag if tag and not tag.startswith('W/') else response.headers.get('Last-Modified', '')
 
@@ -91,7 +94,7 @@ def _rest(response, start, mark):
     return session.send(request, timeout=SECONDS, **session.merge_environment_settings(request.url, {}, True, None, None))
 
 def _fetch(response, part, tag, name, begun):
-    "Write what `response` brings to `part`, or what `part` lacks of it; returns the number of bytes there should be and the md5, where known."
+    "Write what `response` brings to `part`, or what `part` lacks of it; returns how many bytes there should be, and the md5."
     mark, total, md5 = _mark(response), _length(response), _md5(response)
     there = part.stat().st_size if part.exists() and tag.exists() and mark and tag.read_text() == mark else 0
     if total is None or there > total: there = 0
@@ -147,8 +150,8 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
             time.sleep(PAUSE*2**min(failed, 5)/2)
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT): raise
-            raise UserError(f"the disk of {path.parent} is full at {size_text(part.stat().st_size)} of {path.name}: free some space "
-                            "and run the same command again, it goes on from there") from None
+            raise UserError(f"the disk of {path.parent} is full at {size_text(part.stat().st_size)} of {path.name}: "
+                            "free some space and run the same command again, it goes on from there") from None
     wrong = f'{part.stat().st_size:,} bytes for {total:,}' if total is not None and part.stat().st_size != total else ''
     if md5 and not wrong and _file_md5(part) != md5: wrong = 'its md5 is another'
     if not wrong and check: wrong = check(part)
@@ -158,7 +161,8 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
         raise UserError(f"{path.name} arrived damaged from {source} ({wrong}): run the same command again to fetch it anew")
     os.replace(part, path)
     tag.unlink(missing_ok=True)
-    if time.monotonic() - began > 2: say(f'fetched {path.name}: {size_text(path.stat().st_size)} in {time.monotonic() - began:.0f} s')
+    seconds = time.monotonic() - began
+    if seconds > 2: say(f'fetched {path.name}: {size_text(path.stat().st_size)} in {seconds:.0f} s')
     return path
 
 def _file_md5(path):
