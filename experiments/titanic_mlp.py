@@ -1,6 +1,10 @@
 """Tell who survived the Titanic: one output unit, and a score from passengers who were held out.
 
     python experiments/titanic_mlp.py --data train.csv
+
+On Kaggle's 891 passengers, five folds, seed 42: accuracy 0.837 (folds +-0.012, 95 % interval 0.814 to 0.862); logistic
+regression on the same columns 0.829 (the lead of +0.008 has an interval of -0.002 to +0.018), the rule that women survive
+0.787. The sigmoid twin's probabilities are the same to 1.2e-07.
 """
 from planet.cli import check_options, say, script
 

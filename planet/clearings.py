@@ -18,8 +18,10 @@ DRAWING = 1 # part of the cache folder's name: raise it whenever a picture chang
 def _clearing(s, rng):
     "Hew one plot into the forest; returns the centre (x, y) of what was painted"
     radius = rng.uniform(14, 40)
-    at = rng.uniform(1.5*radius, N - 1.5*radius, 2) # all of it is in the picture
-    mask = _ragged(_blots([_blot(rng, at, radius, 9, .45)]), rng, 2, .15)
+    for _ in range(20): # on dry land
+        at = rng.uniform(1.5*radius, N - 1.5*radius, 2) # all of it is in the picture
+        mask = _ragged(_blots([_blot(rng, at, radius, 9, .45)]), rng, 2, .15)
+        if (mask*s.water).sum() < .01*mask.sum(): break
     s.paint(_pick(rng, (128, 108, 84), (138, 112, 96), (104, 96, 72), (98, 104, 66)), mask*.9, 1 + .08*_grain(rng, .8))
     s.clear(mask, at)
     return tuple(float((mask*axis).sum()/mask.sum() + .5) for axis in (_X, _Y)) # pixel i reaches from i to i+1

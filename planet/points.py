@@ -20,6 +20,7 @@ from fastai.vision.augment import DihedralItem, FlipItem
 from fastai.vision.core import PILImage, imagenet_stats
 from fastai.vision.data import ImageBlock, PointBlock
 from fastai.vision.learner import vision_learner
+from fasttransform import Transform
 from PIL import Image
 from planet.learner import History, Precision, _impatient, bf16_gains, find_arch, fine_tune, load_body, read_weights, start_at_base_rates
 from planet.metrics import bootstrap_interval
@@ -150,16 +151,22 @@ def load_images(points:Points,
     return np.stack([im for im, _ in read_all]), sizes
 
 class ImageOf:
-    "A row number's pixels as a PIL image; a file, squeezed to the same size (`learn.predict` then answers in pixels of that size)."
-    def __init__(self, images): self.images, self.size = images, images.shape[2:0:-1]
-    def __call__(self, row): return PILImage.create(self.images[row]) if isinstance(row, (int, np.integer)) else PILImage.create(row).resize(self.size)
-    def __getstate__(self): return dict(images=self.images[:0], size=self.size) # an exported learner leaves the images behind
+    "A row number's image."
+    def __init__(self, images): self.images = images
+    def __call__(self, row): return PILImage.create(self.images[row])
+    def __getstate__(self): return dict(images=self.images[:0]) # an exported learner leaves the images behind
 
 class PointOf:
     "A row number's point."
     def __init__(self, points): self.points = points
     def __call__(self, row): return self.points[row]
     def __getstate__(self): return dict(points=self.points[:0])
+
+class Squeeze(Transform):
+    "Squeeze an image from outside to the size of the rest: `learn.predict` then answers in pixels of that size."
+    order = 0
+    def __init__(self, size): self.size = size # width and height
+    def encodes(self, x:PILImage): return x if x.size == self.size else PILImage.create(x.resize(self.size, Image.Resampling.BILINEAR))
 
 def moving(turns:str): # `dihedral`, `lr` or `none`
     """Random flips (and quarter turns) that move the point with its image.
@@ -181,7 +188,7 @@ def points_dls(points:Points, images, sizes, # from `load_images`
     turn, rows = moving(points.turns if flips == 'auto' else flips), np.flatnonzero(~points.table.valid)
     scaled = points.table[['x', 'y']].to_numpy()/sizes*images.shape[1]
     block = DataBlock((ImageBlock, PointBlock), get_x=ImageOf(images), get_y=PointOf(scaled.astype(np.float32)),
-                      splitter=IndexSplitter(np.flatnonzero(points.table.valid)), item_tfms=turn)
+                      splitter=IndexSplitter(np.flatnonzero(points.table.valid)), item_tfms=[Squeeze(images.shape[2:0:-1]), *[turn]*(turn is not None)])
     return block.dataloaders(range(len(points)), bs=min(bs, len(rows)), val_bs=2*bs, num_workers=workers)
 
 # ---- learner and score
@@ -208,8 +215,9 @@ def point_learner(dls:DataLoaders, # from `points_dls`
     """A `vision_learner` with `y_range=(-1, 1)` and mean squared error, whose first answer to every image is the mean point.
 
     `y_range` ends the network in a sigmoid that is stretched to -1..1, so that no answer leaves the image. The head has no
-    dropout: it makes a vote between classes robust, but shakes a number. Raises
-    `UserError` where `arch` is unknown, or the weights cannot be had or are another architecture's.
+    dropout: it makes a vote between classes robust, but shakes a number. (Where `Precision` computes in bf16 the answer is
+    rounded to about a 256th of the image.) Raises `UserError` where `arch` is unknown, or the weights cannot be had or are
+    another architecture's.
     """
     model, state = find_arch(arch), None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
     build = partial(vision_learner, dls, model, y_range=(-1, 1), ps=0., loss_func=MSELossFlat(), metrics=[partial(pixels, half=sizes.mean(0)/2)], cbs=[Precision(), History()], train_bn=False)

@@ -194,7 +194,7 @@ def test_a_turned_clearing_keeps_its_point(drawn):
     for ax in fig.axes: # the ring lies on the picture, where the pixels are those of a clearing
         (x,), (y,) = ax.lines[-1].get_data()
         shown = ax.images[0].get_array()
-        assert 0 < x < 63 and 0 < y < 63 and shown[int(y)-1:int(y)+3, int(x)-1:int(x)+3].mean() > np.median(shown)
+        assert 0 < x < 63 and 0 < y < 63 and shown[int(y)-1:int(y)+3, int(x)-1:int(x)+3].mean() > np.median(np.asarray(shown))
 
 def test_why_flips_need_another_order():
     "As fastai has them they come before the point is scaled. When this fails fastai has mended it, and `moving` can go."
@@ -202,7 +202,7 @@ def test_why_flips_need_another_order():
     pixel, point = dot_batch(FlipItem())
     assert not torch.allclose(pixel, point, atol=1e-5) and point.min() < -1
 
-SMALL = dict(n=200, size=64, epochs=8, closer=1.5)
+SMALL = dict(n=200, size=64, epochs=8, closer=1.8)
 POINTS = {'batch', 'losses', 'errors', 'predictions'}
 
 def test_a_point_on_clearings(tmp_path, capsys):
@@ -225,7 +225,7 @@ def test_a_point_on_clearings(tmp_path, capsys):
     from fastai.learner import load_learner
     learn = load_learner(folder/'learner.pkl')
     with learn.no_bar(): point = learn.predict(table.path[0])[0]
-    assert np.allclose(np.array(point)[0]*256/SMALL['size'], table.loc[0, ['pred_x', 'pred_y']].astype(float), atol=8) # another decoder's resize
+    assert np.hypot(*(point[0].numpy()*256/SMALL['size'] - table.loc[0, ['pred_x', 'pred_y']].to_numpy(float))) < 10 # it decodes and resizes in another order
 
 def test_somebody_elses_points(tmp_path):
     "Images of several sizes: the error is in pixels of each image's own."
