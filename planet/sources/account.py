@@ -160,7 +160,9 @@ class Account:
                 if name := getattr(e, 'filename', None): # the client makes its folder when it is imported
                     todo = 'name a folder in KAGGLE_CONFIG_DIR'
                     raise KaggleError('no folder', f"the kaggle client cannot write {name} ({e.strerror}): {todo}") from None
-                raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({e}): {TOKEN}") from None
+                # what a ValueError says may quote the token
+                why = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
+                raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({why}): {TOKEN}") from None
 
     def _refused(self):
         return KaggleError('bad credentials', f"Kaggle does not accept the credentials in {self.where} (401): {TOKEN}")

@@ -173,7 +173,7 @@ def look_wandb():
         where = _short(path) if entry and entry[2] else None
     mode = f", WANDB_MODE is {_env('WANDB_MODE')}" if _env('WANDB_MODE') in ('offline', 'disabled', 'dryrun') else ''
     if where: return 'ok', f'a key for {host} in {where}{mode}'
-    return 'note', f'not logged in at {host}{mode}', 'wandb login, or WANDB_MODE=offline, before a run with --wandb; other runs do without'
+    return 'note', f'not logged in at {host}{mode}', 'only for runs that you log there (nbs/12_planet tells how): wandb login, or WANDB_MODE=offline'
 
 # ---- torch, last
 
