@@ -336,6 +336,12 @@ def test_bad_credentials(kaggle, monkeypatch, capfd, put, where):
     assert access()[0] == 'bad credentials'
     assert capfd.readouterr() == ('', '') and not sys.stdin.closed
 
+@pytest.mark.parametrize('token', ['secret-one\nsecret-two', 'secret-\u20ac'])
+def test_a_token_that_cannot_be_sent_is_not_quoted(kaggle, token):
+    dot_kaggle('access_token', token)
+    assert 'secret-' not in fails('~/.kaggle/access_token', 'one line of plain letters', state='bad credentials')
+    assert 'secret-' not in access()[1]
+
 def test_rules_not_accepted(login):
     login.accepted = False
     fails('(403)', f'https://www.kaggle.com/c/{COMPETITION}/rules', 'run this again', state='rules not accepted')

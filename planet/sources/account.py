@@ -161,7 +161,7 @@ class Account:
                     todo = 'name a folder in KAGGLE_CONFIG_DIR'
                     raise KaggleError('no folder', f"the kaggle client cannot write {name} ({e.strerror}): {todo}") from None
                 # what a ValueError says may quote the token
-                why = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
+                why = e.strerror if isinstance(e, OSError) and e.strerror else 'a token is one line of plain letters'
                 raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({why}): {TOKEN}") from None
 
     def _refused(self):
