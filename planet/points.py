@@ -22,12 +22,14 @@ from fastai.vision.data import ImageBlock, PointBlock
 from fastai.vision.learner import vision_learner
 from fasttransform import Transform
 from PIL import Image
-from planet.learner import History, Precision, _impatient, bf16_gains, find_arch, fine_tune, load_body, read_weights, start_at_base_rates
+from planet.learner import (History, Precision, _impatient, bf16_gains, find_arch, fine_tune, load_body, read_weights,
+                            start_at_base_rates)
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _grid, _plain, as_array
 
 __all__ = ['Points', 'find_points', 'from_table', 'from_biwi', 'biwi_centre', 'load_images', 'points_dls', 'point_learner',
-           'moving', 'mean_point', 'fit_points', 'pixel_error', 'pixels', 'score_points', 'points_report', 'points_grid', 'batch_grid', 'predictions_grid', 'errors_plot']
+           'moving', 'mean_point', 'fit_points', 'pixel_error', 'pixels', 'score_points', 'points_report',
+           'points_grid', 'batch_grid', 'predictions_grid', 'errors_plot']
 
 # ---- where points come from
 
@@ -97,7 +99,8 @@ def from_biwi(root, # the folder of fastai's `URLs.BIWI_HEAD_POSE`: a folder a p
             rows.append((path, *biwi_centre(pose, camera), person.name == BIWI_PERSON))
     table = pd.DataFrame(rows, columns=['path', 'x', 'y', 'valid'])
     if table.valid.sum() < 1 or (~table.valid).sum() < 2: raise UserError(
-        f"{root} holds {table.valid.sum()} frames of person {BIWI_PERSON} to score on and {(~table.valid).sum()} of others to train on: fetch it again with planet-data get biwi")
+        f"{root} holds {table.valid.sum()} frames of person {BIWI_PERSON} to score on and {(~table.valid).sum()} of others to train on: "
+        "fetch it again with planet-data get biwi")
     return Points(table, "heads of BIWI, whose person 13 is held out", root, 'lr')
 
 def find_points(data:str='synthetic', # `synthetic`, `biwi`, or a folder: with `points.csv`, or laid out as BIWI is
@@ -220,12 +223,14 @@ def point_learner(dls:DataLoaders, # from `points_dls`
     another architecture's.
     """
     model, state = find_arch(arch), None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
-    build = partial(vision_learner, dls, model, y_range=(-1, 1), ps=0., loss_func=MSELossFlat(), metrics=[partial(pixels, half=sizes.mean(0)/2)], cbs=[Precision(), History()], train_bn=False)
+    build = partial(vision_learner, dls, model, y_range=(-1, 1), ps=0., loss_func=MSELossFlat(), train_bn=False,
+                    metrics=[partial(pixels, half=sizes.mean(0)/2)], cbs=[Precision(), History()])
     started = 'imagenet' if weights == 'auto' else weights
     try:
         with _impatient(model): learn = build(pretrained=started == 'imagenet')
     except OSError as e:
-        if weights != 'auto': raise UserError(f"--weights {weights}: {arch}'s cannot be had ({e}): connect to the network, give a file, or take --weights none") from None
+        if weights != 'auto': raise UserError(f"--weights {weights}: {arch}'s cannot be had ({e}): "
+                                              "connect to the network, give a file, or take --weights none") from None
         say(f"no pretrained weights for {arch} ({e}): starting from random ones")
         learn, started = build(pretrained=False), 'none'
     if state is not None: load_body(learn, model, state, weights)
@@ -261,7 +266,8 @@ def score_points(learn:Learner, points:Points, sizes, # from `load_images`
     table = held.drop(columns='valid').assign(pred_x=xy[:, 0], pred_y=xy[:, 1], error=pixel_error(pred, targ, half).numpy().astype(float),
                                               baseline=pixel_error(mean, targ, half).numpy().astype(float))
     errors = table.error.to_numpy(copy=True)
-    scores = dict(pixels=errors.mean(), pixels_median=np.median(errors), pixels_baseline=table.baseline.mean(), pixels_median_baseline=table.baseline.median(),
+    scores = dict(pixels=errors.mean(), pixels_median=np.median(errors),
+                  pixels_baseline=table.baseline.mean(), pixels_median_baseline=table.baseline.median(),
                   times_closer=table.baseline.mean()/errors.mean(), valid_loss=losses.mean(), valid_loss_baseline=((mean - targ.view(-1, 2))**2).mean())
     scores = {k: round(float(v), 5) for k, v in scores.items()}
     return scores | dict(pixels_interval=[round(v, 5) for v in bootstrap_interval(errors)]), table
@@ -272,8 +278,9 @@ def points_report(scores:dict, # from `score_points`
                  ) -> str:
     low, high = scores['pixels_interval']
     head = f"{f'{valid:,} held-out images':<28}{'score':>9}{'the mean point':>18}"
-    rows = [('pixels off, mean', 'pixels', f'   95 % interval {low:.1f} to {high:.1f}'), ('pixels off, median', 'pixels_median', ''), ('loss (mean squared error)', 'valid_loss', '')]
-    return '\n'.join([head, *(f"{name:<28}{scores[k]:>9.{4 if 'loss' in k else 1}f}{scores[f'{k}_baseline']:>18.{4 if 'loss' in k else 1}f}{note}" for name, k, note in rows), '',
+    rows = [('pixels off, mean', 'pixels', 1, f'   95 % interval {low:.1f} to {high:.1f}'), ('pixels off, median', 'pixels_median', 1, ''),
+            ('loss (mean squared error)', 'valid_loss', 4, '')]
+    return '\n'.join([head, *(f"{name:<28}{scores[k]:>9.{d}f}{scores[f'{k}_baseline']:>18.{d}f}{note}" for name, k, d, note in rows), '',
                       f"{scores['times_closer']:.1f} times closer than always answering the mean point, in images of {size[0]:.0f} x {size[1]:.0f} pixels"])
 
 # ---- pictures
