@@ -4,8 +4,7 @@
     python experiments/pets_resnet34.py --data drawn --weights none --arch resnet18 --size 64 --presize 96 --bs 32 --epochs 6
 
 The first takes the Oxford-IIIT pets (811 MB, fetched once), which it has not been scored on yet. The second, from random
-weights on 240 pets drawn by code, seed 42, told all of 48 held-out ones right; always the
-commonest breed 0.0625.
+weights on 240 pets drawn by code, seed 42, got all of 48 held-out ones right (accuracy 1.0; always the commonest breed 0.0625).
 """
 from planet.cli import check_options, say, script
 
