@@ -276,6 +276,7 @@ def points_report(scores:dict, # from `score_points`
                   valid:int, # images scored
                   size, # width and height of an image, in pixels
                  ) -> str:
+    "Scores beside the mean point's, short enough to read."
     low, high = scores['pixels_interval']
     head = f"{f'{valid:,} held-out images':<28}{'score':>9}{'the mean point':>18}"
     rows = [('pixels off, mean', 'pixels', 1, f'   95 % interval {low:.1f} to {high:.1f}'), ('pixels off, median', 'pixels_median', 1, ''),
