@@ -57,46 +57,31 @@ def main(
     options = dict(locals())
     check_options(options)
     if not 0 < sgd_lr <= 100: raise UserError(f'--sgd_lr {sgd_lr:g} is outside 1e-12 to 100')
-    import pandas as pd, torch
+    # what follows takes seconds to import, so it comes after the options have been looked at
+    import torch
     from functools import partial
     from torch import nn
-    from planet import plots
-    from planet.digits import curves, find_digits, ink_on_paper
+    from planet import digits as dgt
     from planet.losses import cross_entropy
-    from planet.metrics import bootstrap_interval
-    from planet.runs import Run, scores_report
+    from planet.runs import Run
 
     with Run('mnist_mlp', options, out) as run:
-        pictures = find_digits(data, valid_pct, seed, progress)
-        digits, n_valid = pictures.flat(), len(pictures.valid_y)
-        say(f'data: {len(digits.train_y)+n_valid:,} digits of {digits.n_pixels} pixels, {digits.source}')
+        pictures = dgt.find_digits(data, valid_pct, seed, progress)
+        digits = pictures.flat()
+        say(f'data: {len(digits.train_y)+len(digits.valid_y):,} digits of {digits.n_pixels} pixels, {digits.source}')
         fit = partial(train, digits=digits, epochs=epochs, bs=bs, seed=seed)
         adam, sgd = partial(torch.optim.Adam, lr=lr), partial(torch.optim.SGD, lr=sgd_lr)
         net, steps, adam_rows = fit(sequential, nn.CrossEntropyLoss(), adam)
         _, our_steps, _ = fit(module, cross_entropy, adam)
         _, _, sgd_rows = fit(sequential, nn.CrossEntropyLoss(), sgd)
+        history = {f'Adam, lr {lr:g}': adam_rows, f'SGD, lr {sgd_lr:g}': sgd_rows}
+        scores = dgt.score_digits(net, digits, history, steps, our_steps)
+        say('', dgt.digits_report(scores, len(digits.valid_y), len(steps)), '')
 
-        gap = (torch.tensor(steps, dtype=torch.double)-torch.tensor(our_steps, dtype=torch.double)).abs()
-        with torch.no_grad(): logits = net(digits.valid_x)
-        losses, pred = cross_entropy(logits, digits.valid_y, reduction='none'), logits.argmax(1)
-        commonest = digits.train_y.bincount().argmax()
-        scores = dict(accuracy=adam_rows[-1]['accuracy'], accuracy_sgd=sgd_rows[-1]['accuracy'], largest_gap=gap.max().item(),
-                      accuracy_baseline=(digits.valid_y == commonest).float().mean().item(), valid_loss=losses.mean().item(),
-                      valid_loss_sgd=sgd_rows[-1]['valid_loss'], accuracy_interval=bootstrap_interval(pred == digits.valid_y))
-        rows = {'accuracy, Adam': 'accuracy', 'accuracy, SGD': 'accuracy_sgd', 'loss, Adam': 'valid_loss', 'loss, SGD': 'valid_loss_sgd'}
-        say('', scores_report(scores, rows, f'{n_valid:,} held-out digits', 'commonest digit'),
-            'accuracy with Adam: 95 % interval {:.3f} to {:.3f}'.format(*scores['accuracy_interval']),
-            f"our cross_entropy beside nn.CrossEntropyLoss: over {len(steps):,} steps the losses differ by {gap.max():.1g} at most", '')
-
-        history = {f'Adam, lr {lr:g}': pd.DataFrame(adam_rows), f'SGD, lr {sgd_lr:g}': pd.DataFrame(sgd_rows)}
-        run.table('history', pd.concat(history, names=['optimizer']).reset_index(0), index=False)
-        run.figure('optimizers', curves({title: {name: table[column] for name, table in history.items()} for title, column in
-            {'training loss': 'train_loss', 'loss of held-out digits': 'valid_loss', 'their accuracy': 'accuracy'}.items()}, 'epoch'))
-        run.figure('same_curve', curves({'training loss': {'nn.CrossEntropyLoss, nn.Sequential': steps, 'our cross_entropy, nn.Module': our_steps},
-                                         'how far apart': {'': gap}}, 'step', log=['training loss']))
-        hard = losses.argsort(descending=True)[:16]
-        names = [[[digits.vocab[i]] for i in y[hard]] for y in (digits.valid_y, pred)]
-        run.figure('hardest', plots.predictions_sheet(ink_on_paper(pictures.valid_x[hard]), *names, columns=8))
+        run.table('history', dgt.history_table(history), index=False)
+        run.figure('optimizers', dgt.optimizers_figure(history))
+        run.figure('same_curve', dgt.same_curve_figure(steps, our_steps))
+        run.figure('hardest', dgt.hardest_sheet(net, digits, pictures))
         torch.save(net.state_dict(), run.part/'model.pth')
         run.record(pictures.facts(), torch.device('cpu'), scores)
     say(run.path)

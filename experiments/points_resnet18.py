@@ -45,7 +45,7 @@ def main(
 
         run.table('history', history, index=False)
         run.table('points', table, index=False)
-        run.figure('losses', plots.loss_curves(history))
+        run.figure('losses', plots.loss_curves(history, 'images'))
         run.figure('errors', pts.errors_plot(table))
         run.figure('predictions', pts.predictions_grid(pixels, sizes, table))
         run.learner(learn)

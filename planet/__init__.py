@@ -1,10 +1,10 @@
 """Modules:
 
 - `planet.clearings`: Chips of forest with one clearing each, and where its centre is: what a regression of a point can learn from.
-- `planet.explore`: Chips, tags and a run's predictions in FiftyOne's app, to look at what went wrong. Needs the extra `planet-chips[fiftyone]`.
+- `planet.explore`: Chips, tags and a run's predictions in FiftyOne's app, to look at what went wrong (extra `planet-chips[fiftyone]`).
 - `planet.painting`: Pictures of the Amazon from above, painted from a set of tags and a seed; `synthetic` makes data sets of them.
 - `planet.points`: Images with one point each: where they come from, batches whose flips move the point too, a learner, its score in pixels.
-- `planet.sources.account`: The Kaggle account of this machine: where its credentials lie, whether they work, and the official client that uses them.
+- `planet.sources.account`: The Kaggle account of this machine: where its credentials lie, whether they work, and the client that uses them.
 - `planet.sources.archives`: Unpack `.zip`, `.tar`, `.tar.gz`, `.7z` and `.tar.7z`: with progress, inside the folder asked for, all or nothing.
 - `planet.sources.competition`: The competition's files, from wherever they can be had into a folder that `from_folder` reads.
 - `planet.sources.download`: Fetch a file: with progress, on from where an interruption left it, checked before it gets its name.

@@ -34,7 +34,7 @@ def near_names(name:str, # what was asked for
     near = difflib.get_close_matches(str(name), sorted(set(names)), n=n, cutoff=0.6)
     return f", did you mean {' or '.join(near)}?" if near else ''
 
-LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(1, 65536), epochs=(1, 10_000), freeze_epochs=(0, 10_000),
+LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(2, 65536), epochs=(1, 10_000), freeze_epochs=(0, 10_000),
               lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000), fold=(0, 999))
 
 def check_options(options:dict, # name -> value; those that have no limits are let through

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'same_file', 'make_folds', 'folds_file', 'find_folds',
-           'split_rows', 'split_facts', 'tags_dls', 'held_out_table', 'only_of', 'weather_dls']
+           'split_rows', 'split_facts', 'chip_dls', 'tags_dls', 'held_out_table', 'only_of', 'weather_dls']
 
 # %% ../nbs/02_data.ipynb #imports
 from .cli import UserError, check_options, progress, say # before fastai, whose import it quiets
@@ -232,8 +232,16 @@ def split_facts(chips:Chips, # the whole set
     return dict(folds_file=str(folds_file(chips, folds, seed, out))) if folds else {}
 
 # %% ../nbs/02_data.ipynb #dataloaders
-def _dataloaders(chips, labels, target_block, store, split, bs, workers):
-    block = DataBlock(blocks=(ChipBlock(store), target_block), get_y=LabelOf(chips.paths, labels),
+def chip_dls(
+    chips:Chips, # chips
+    store:ChipStore, # the same chips, decoded
+    targets:list, # a pair for each target: its block, and the labels of all chips
+    split:tuple, # rows to train on and rows held out, from `split_rows`
+    bs:int=64, workers:int=0, # as in `tags_dls`
+) -> DataLoaders: # batches of `(bs, 3, size, size)` floats and the targets
+    "Batches of chips with any targets: what `tags_dls` and `weather_dls` are made of."
+    blocks, labels = zip(*targets)
+    block = DataBlock(blocks=(ChipBlock(store), *blocks), n_inp=1, get_y=[LabelOf(chips.paths, o) for o in labels],
                       splitter=lambda paths: split, item_tfms=DihedralItem())
     # a batch larger than the training split would be dropped, and nothing trained
     return block.dataloaders(chips.paths, bs=min(bs, len(split[0])), val_bs=2*bs, num_workers=workers)
@@ -249,7 +257,7 @@ def tags_dls(
 ) -> DataLoaders: # batches of `(bs, 3, size, size)` floats and `(bs, tags)` zeros and ones
     "Multi-label batches: every tag of the vocab is an answer of its own, yes or no."
     split = split_rows(chips, valid_pct, seed, folds, fold, out)
-    return _dataloaders(chips, chips.table.tags, MultiCategoryBlock(vocab=chips.vocab), store, split, bs, workers)
+    return chip_dls(chips, store, [(MultiCategoryBlock(vocab=chips.vocab), chips.table.tags)], split, bs, workers)
 
 # %% ../nbs/02_data.ipynb #held-out-table
 def held_out_table(
@@ -285,4 +293,4 @@ def weather_dls(
                                        f"{len(chips)} have exactly one, and they are all {vocab[0] if vocab else 'missing'}")
     weather = replace(chips, table=chips.table.assign(tags=[[o] for o in labels]), vocab=vocab)
     split = split_rows(weather, valid_pct, seed, folds, fold, out, whole)
-    return _dataloaders(chips, labels, CategoryBlock(vocab=vocab), store, split, bs, workers)
+    return chip_dls(chips, store, [(CategoryBlock(vocab=vocab), labels)], split, bs, workers)

@@ -13,7 +13,7 @@ import numpy as np, torch
 def as_plain(x): # a tensor, an array, a frame or nested lists
     "`x` as a plain detached tensor: fastai's tensor subclasses take a slow path that no score needs"
     if isinstance(x, torch.Tensor): return x.detach().as_subclass(torch.Tensor)
-    return torch.as_tensor(np.asarray(x))
+    return torch.as_tensor(np.require(x, requirements='W')) # torch wants arrays that it may write to
 
 def _refuse(x, ok, name, why):
     "Raise a `ValueError` that names the first value of `x` which is not `ok`, and its place"

@@ -3,13 +3,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 import os
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from planet.cli import UserError, near_names
-from planet.plots import _figure, _plain
+from planet.losses import cross_entropy
+from planet.metrics import bootstrap_interval
+from planet.plots import _figure, _plain, predictions_sheet
+from planet.runs import scores_report
 
-__all__ = ['Digits', 'find_digits', 'sklearn_digits', 'digits_folder', 'ink_on_paper', 'curves']
+__all__ = ['Digits', 'find_digits', 'sklearn_digits', 'digits_folder', 'ink_on_paper', 'curves', 'score_digits', 'digits_report',
+           'history_table', 'optimizers_figure', 'same_curve_figure', 'hardest_sheet']
 
 @dataclass
 class Digits:
@@ -116,3 +120,48 @@ def curves(panels:dict, # title -> (label -> one number a step)
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(lines) > 1: ax.legend(frameon=False)
     return fig
+
+# ---- what experiments/mnist_mlp.py tells: `history` maps an optimizer's name (the first is Adam's) to a dict an epoch
+
+def score_digits(net, # trained, gives logits
+                 digits:Digits, # flat
+                 history:dict, # name -> rows, Adam's first and SGD's second
+                 steps:list, our_steps:list, # the loss at each step, with PyTorch's cross entropy and with ours
+                ) -> dict:
+    "Scores of the held-out digits, beside always answering the training split's commonest, and how far the two losses part."
+    with torch.no_grad(): right = net(digits.valid_x).argmax(1) == digits.valid_y
+    (*_, adam), (*_, sgd) = history.values()
+    commonest = digits.train_y.bincount().argmax()
+    return dict(accuracy=adam['accuracy'], accuracy_sgd=sgd['accuracy'], valid_loss=adam['valid_loss'], valid_loss_sgd=sgd['valid_loss'],
+                accuracy_baseline=(digits.valid_y == commonest).float().mean().item(), accuracy_interval=bootstrap_interval(right),
+                largest_gap=max(abs(a-b) for a, b in zip(steps, our_steps)))
+
+def digits_report(scores:dict, # from `score_digits`
+                  valid:int, n_steps:int, # how many digits were scored, and steps taken
+                 ) -> str:
+    rows = {'accuracy, Adam': 'accuracy', 'accuracy, SGD': 'accuracy_sgd', 'loss, Adam': 'valid_loss', 'loss, SGD': 'valid_loss_sgd'}
+    return '\n'.join([scores_report(scores, rows, f'{valid:,} held-out digits', 'commonest digit'),
+        'accuracy with Adam: 95 % interval {:.3f} to {:.3f}'.format(*scores['accuracy_interval']),
+        f"our cross_entropy beside nn.CrossEntropyLoss: over {n_steps:,} steps the losses differ by {scores['largest_gap']:.1g} at most"])
+
+def history_table(history:dict) -> pd.DataFrame: # a row an optimizer and epoch
+    return pd.concat({name: pd.DataFrame(rows) for name, rows in history.items()}, names=['optimizer']).reset_index(0)
+
+def optimizers_figure(history:dict):
+    "Losses and accuracy by epoch, a curve an optimizer."
+    panels = {'training loss': 'train_loss', 'loss of held-out digits': 'valid_loss', 'their accuracy': 'accuracy'}
+    return curves({title: {name: [r[column] for r in rows] for name, rows in history.items()} for title, column in panels.items()}, 'epoch')
+
+def same_curve_figure(steps:list, our_steps:list): # the loss at each step
+    "PyTorch's cross entropy and ours on one curve, and how far apart they are."
+    return curves({'training loss': {'nn.CrossEntropyLoss, nn.Sequential': steps, 'our cross_entropy, nn.Module': our_steps},
+                   'how far apart': {'': [abs(a-b) for a, b in zip(steps, our_steps)]}}, 'step', log=['training loss'])
+
+def hardest_sheet(net, digits:Digits, # flat
+                  pictures:Digits, # the same as pictures
+                  n:int=16):
+    "The held-out digits with the highest loss, and what they were taken for."
+    with torch.no_grad(): logits = net(digits.valid_x)
+    hard = cross_entropy(logits, digits.valid_y, reduction='none').argsort(descending=True)[:n]
+    names = [[[digits.vocab[i]] for i in y[hard]] for y in (digits.valid_y, logits.argmax(1))]
+    return predictions_sheet(ink_on_paper(pictures.valid_x[hard]), *names, columns=8)

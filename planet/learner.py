@@ -268,6 +268,7 @@ def chip_learner(
     metrics=None,
     single:bool=False, # one answer a chip (softmax), rather than many (sigmoid)?
     tta:bool=True, # predict from all eight dihedral views of a chip?
+    rates:torch.Tensor=None, # what an untrained head answers, each between 0 and 1; the base rates of the tags by default
     **kwargs, # for `vision_learner`
 ) -> Learner: # frozen if it has weights; `learn.weights` says what it started from
     """A `vision_learner` whose head starts at the base rates, in bf16 and channels-last where that is faster.
@@ -294,7 +295,8 @@ def chip_learner(
         dls.add_tfms([Normalize.from_stats(*imagenet_stats)], 'after_batch')
     if dls.device.type == 'cuda' and not bf16_gains(dls.device): learn.to_fp16()
     if not is_terminal(): learn.remove_cb(learn.progress) # a file wants plain lines, which `History` gives
-    start_at_base_rates(learn.model, base_rates(train_targets(dls)), range(get_c(dls)) if single else softmax_group(loss_func))
+    rates = base_rates(train_targets(dls)) if rates is None else rates
+    start_at_base_rates(learn.model, rates, range(get_c(dls)) if single else softmax_group(loss_func))
     learn.opt = None # fastai's, if it has one already, does not know the new layer
     if started != 'none': learn.freeze()
     learn.weights = started

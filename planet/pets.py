@@ -84,7 +84,6 @@ def pets_dls(paths:list, # image files named by breed
     The vocab is that of all files, so that a breed may lie in the held-out split alone.
     """
     if presize < size: raise UserError(f"--presize {presize} is smaller than --size {size}: augmentation cuts the picture out of the larger one")
-    if bs < 2: raise UserError(f"--bs {bs}: batch norm compares the pictures of a batch, so it needs two")
     n_valid = int(valid_pct*len(paths))
     if len(paths)-n_valid < 2 or n_valid < 1: raise UserError(
         f"--valid_pct {valid_pct:g} of {len(paths)} pictures leaves {len(paths)-n_valid} to train on and {n_valid} to score: "

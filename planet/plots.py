@@ -8,6 +8,7 @@ from planet.metrics import threshold_curve
 __all__ = [*looking.__all__, 'loss_curves', 'score_against_threshold', 'predictions_sheet']
 
 def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_loss` and the metrics
+                things:str='chips', # what is held out
                ) -> Figure:
     "Loss and metrics by epoch, with a line where the body begins to learn too."
     metrics = [c for c in history if c not in ('epoch', 'stage', 'train_loss', 'valid_loss', 'time')]
@@ -17,7 +18,7 @@ def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_
         left.plot(history.epoch, history[column], marker='o', label=label, color=colour)
     left.set(title='loss', ylim=(0, 1.1*history[['train_loss', 'valid_loss']].max().max()))
     for column in metrics: right.plot(history.epoch, history[column].astype(float), marker='o', label=column)
-    right.set(title='scores of the held-out chips')
+    right.set(title=f'scores of the held-out {things}')
     frozen = (history.stage == 'head').sum()
     for ax in (left, right):
         ax.set(xlabel='epoch', xticks=history.epoch)

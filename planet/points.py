@@ -13,17 +13,15 @@ import os
 import numpy as np, pandas as pd, torch
 from fastai.data.block import DataBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import IndexSplitter, Normalize
+from fastai.data.transforms import IndexSplitter
 from fastai.learner import Learner
 from fastai.losses import MSELossFlat
 from fastai.vision.augment import DihedralItem, FlipItem
-from fastai.vision.core import PILImage, imagenet_stats
+from fastai.vision.core import PILImage
 from fastai.vision.data import ImageBlock, PointBlock
-from fastai.vision.learner import vision_learner
 from fasttransform import Transform
 from PIL import Image
-from planet.learner import (History, Precision, _impatient, bf16_gains, find_arch, fine_tune, load_body, read_weights,
-                            start_at_base_rates)
+from planet.learner import chip_learner, fine_tune
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _grid, _plain, as_array
 
@@ -222,27 +220,9 @@ def point_learner(dls:DataLoaders, # from `points_dls`
     rounded to about a 256th of the image.) Raises `UserError` where `arch` is unknown, or the weights cannot be had or are
     another architecture's.
     """
-    model, state = find_arch(arch), None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
-    build = partial(vision_learner, dls, model, y_range=(-1, 1), ps=0., loss_func=MSELossFlat(), train_bn=False,
-                    metrics=[partial(pixels, half=sizes.mean(0)/2)], cbs=[Precision(), History()])
-    started = 'imagenet' if weights == 'auto' else weights
-    try:
-        with _impatient(model): learn = build(pretrained=started == 'imagenet')
-    except OSError as e:
-        if weights != 'auto': raise UserError(f"--weights {weights}: {arch}'s cannot be had ({e}): "
-                                              "connect to the network, give a file, or take --weights none") from None
-        say(f"no pretrained weights for {arch} ({e}): starting from random ones")
-        learn, started = build(pretrained=False), 'none'
-    if state is not None: load_body(learn, model, state, weights)
-    if not dls.after_batch.fs.filter(lambda f: isinstance(f, Normalize)): # fastai normalises for its own weights only
-        dls.add_tfms([Normalize.from_stats(*imagenet_stats)], 'after_batch')
-    if dls.device.type == 'cuda' and not bf16_gains(dls.device): learn.to_fp16()
-    if not is_terminal(): learn.remove_cb(learn.progress) # a file wants plain lines, which `History` gives
-    start_at_base_rates(learn.model, ((mean_point(dls) + 1)/2).clamp(.01, .99).to(dls.device)) # a share of the way from -1 to 1
-    learn.opt = None # fastai's, if it has one already, does not know the new layer
-    if started != 'none': learn.freeze()
-    learn.weights = started
-    return learn
+    rates = ((mean_point(dls) + 1)/2).clamp(.01, .99) # a share of the way from -1 to 1, as a sigmoid gives it
+    return chip_learner(dls, arch, weights, MSELossFlat(), [partial(pixels, half=sizes.mean(0)/2)], tta=False, rates=rates,
+                        y_range=(-1, 1), ps=0.)
 
 def fit_points(learn:Learner, # from `point_learner`
                epochs:int=20, # with all layers

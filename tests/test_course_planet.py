@@ -69,7 +69,7 @@ def ran(drawn, tmp_path_factory):
 
 def test_both_models_are_recorded_side_by_side(ran):
     run, said, _, table = ran
-    assert {p.name for p in run.iterdir()} == {'record.json', 'history.csv', 'tags.csv', 'held_out.csv', 'learner.pkl', 'losses.png', 'predictions.png'}
+    assert {p.name for p in run.iterdir()} == {'record.json', 'history.csv', 'history_multi_label.csv', 'tags.csv', 'held_out.csv', 'learner.pkl', 'losses.png', 'predictions.png'}
     record = json.loads((run/'record.json').read_text())
     data, scores = record['data'], record['scores']
     assert data['without_one_weather'] == [table.image_name[7]] and data['chips'] == 59 == data['train'] + data['valid']

@@ -188,7 +188,7 @@ def test_a_broken_picture(tmp_path, capsys):
     assert left_out == ['pug_0.jpg'] and len(paths) == 9
 
 @pytest.mark.parametrize('options,said', [(dict(data='/nowhere/pets'), 'no such folder'), (dict(presize=16), '--presize 16 is smaller than --size 32'),
-    (dict(bs=1), '--bs 1: batch norm'), (dict(lr=0.), '--lr 0.0 is outside'), (dict(arch='resnet35'), 'did you mean')])
+    (dict(bs=1), '--bs 1 is outside'), (dict(lr=0.), '--lr 0.0 is outside'), (dict(arch='resnet35'), 'did you mean')])
 def test_options_that_cannot_be(drawn_pets, options, said, tmp_path):
     with pytest.raises(UserError, match=said): pets_resnet34.main(**{**tiny, 'data': str(drawn_pets), **options, 'out': str(tmp_path)})
     assert no_record(tmp_path)
