@@ -19,8 +19,10 @@ $(VENV)/ready: settings.ini setup.py pyproject.toml
 run: setup ## the main experiment: make run ARGS="--data FOLDER"
 	$(BIN)/python experiments/planet_resnet50.py $(ARGS)
 
+# Side by side, with a thread each: small nets gain nothing from a second one.
+test: export OMP_NUM_THREADS = 1
 test: setup ## every check: pytest; modules equal their notebooks; notebooks run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
 
 # An environment that sees the everyday one and adds FiftyOne to it, so that neither torch comes twice nor the everyday one changes.

@@ -6,7 +6,11 @@ Two models on the same chips, with the same split, recipe and seed. In the first
 binary cross entropy. The second has a `CategoryBlock` and a `MultiCategoryBlock` for targets and their two losses summed,
 and always answers exactly one weather. Differences are taken chip by chip, with 95 % bootstrap intervals.
 
-RESULT_LINE
+On 200 held-out real chips (two cores of a shared Xeon, 575 s, seed 42) neither is better beyond the noise: F2 0.877
+[0.852, 0.901] with two targets and 0.888 [0.867, 0.908] without, each as it predicts, a difference of -0.011 [-0.027,
++0.004]; by one rule for both, +0.004 [-0.005, +0.013]. Naming exactly one weather costs F2, which pays for naming two where
+they are close. The probabilities are better with two targets (1.99 nats a chip against 2.36), and the best expected set
+gains from that: +0.006 [+0.000, +0.012].
 """
 from functools import partial
 from planet.cli import check_options, say, script
