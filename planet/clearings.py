@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 from .painting import N, TAGS, _Scene, _PAINTERS, _X, _Y, _air, _blot, _blots, _grain, _ground, _pick, _ragged, _sensor
+from .synthetic import cache_folder
 
 __all__ = ['DRAWING', 'draw_clearing', 'write_clearings', 'clearings_folder']
 
@@ -75,8 +76,7 @@ def clearings_folder(
     progress=lambda items, total: items, # as in `write_clearings`; not called where the chips are there already
 )->Path: # folder with `points.csv` and its images
     "The folder of `n` clearings, drawn on first use and kept; `OSError` where the cache cannot be written"
-    if cache is None: cache = os.environ.get('PLANET_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'planet'
-    path = Path(cache).expanduser()/f'clearings-v{DRAWING}-n{n}-size{size}-seed{seed}'
+    path = cache_folder(cache)/f'clearings-v{DRAWING}-n{n}-size{size}-seed{seed}'
     try: return path if (path/'points.csv').exists() else write_clearings(path, n, size, seed, progress)
     except OSError:
         if (path/'points.csv').exists(): return path # another process drew the same chips meanwhile

@@ -1,16 +1,16 @@
 "Pictures of single digits as plain tensors: scikit-learn's, which come with it, or MNIST's in a folder. And their figures."
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 import os
 import numpy as np, pandas as pd, torch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
-from planet.cli import UserError, near_names
+from planet.cli import UserError
 from planet.losses import cross_entropy
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _plain, predictions_sheet
 from planet.runs import scores_report
+from planet.sources.chips import _existing
 
 __all__ = ['Digits', 'find_digits', 'sklearn_digits', 'digits_folder', 'ink_on_paper', 'curves', 'score_digits', 'digits_report',
            'history_table', 'optimizers_figure', 'same_curve_figure', 'hardest_sheet']
@@ -76,10 +76,7 @@ def digits_folder(root, # a folder in the layout of fastai's `URLs.MNIST`: `trai
                   source:str=None, # what they are; the folder's path by default
                  ) -> Digits:
     "MNIST, or pictures of other things in its layout. Raises `UserError` where the layout or a picture is wrong."
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
-        raise UserError(f"--data {root}: no such folder{near_names(root.name, siblings, 1)}")
+    root = _existing(root, '--data ')
     for part in ('training', 'testing'):
         if not (root/part).is_dir(): raise UserError(f"{root} has no folder {part}: MNIST's layout is training/0/*.png and testing/0/*.png")
     vocab = sorted(e.name for e in os.scandir(root/'training') if e.is_dir())

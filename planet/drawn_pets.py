@@ -1,9 +1,10 @@
 "Pets drawn by code, named as the Oxford-IIIT Pet photographs are: stand-ins where those are not to be had."
 from pathlib import Path
 from uuid import uuid4
-import os, shutil
+import shutil
 import numpy as np
 from PIL import Image, ImageDraw
+from .synthetic import cache_folder
 
 __all__ = ['BREEDS', 'draw_pet', 'write_pets', 'drawn_folder']
 
@@ -160,7 +161,7 @@ def drawn_folder(n:int=30, size:int=128, # as in `write_pets`
                  cache=None, # folder of caches, as in `planet.synthetic.synthetic_folder`
                 ) -> Path:
     "The folder of `n` pets of each breed, drawn on first use and kept; raises `OSError` where the cache cannot be written."
-    cache = Path(cache or os.environ.get('PLANET_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
+    cache = cache_folder(cache)
     path = cache/f'pets-v{DRAWING}-n{n}-size{size}'
     if path.is_dir(): return path
     part = path.with_name(f'.{path.name}-{uuid4().hex}')

@@ -1,5 +1,5 @@
 "Photographs of pets: the breed from the file's name, presized batches, and what a classifier of them mistakes for what."
-from .cli import UserError, is_terminal, near_names, progress, say # before fastai, whose import it quiets
+from .cli import UserError, is_terminal, progress, say # before fastai, whose import it quiets
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from fastai.data.transforms import RandomSplitter, get_image_files
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageBlock
 from planet.plots import BAD, GOOD, MISSED, _figure, _grid, _plain
+from planet.sources.chips import _existing
 from planet.store import ChipStore, open_chip
 
 __all__ = ['breed_of', 'is_cat', 'find_pets', 'readable', 'pets_dls', 'suggest_lr', 'fit', 'most_confused',
@@ -46,9 +47,7 @@ def find_pets(data:str='auto', # `auto`: the Oxford-IIIT pets; `drawn`: by code;
         try: root = drawn_folder()
         except OSError as e: raise UserError(f"--data drawn: pets cannot be drawn into {e.filename} ({e.strerror}): name another folder in $PLANET_CACHE") from None
     else: root = _oxford() if data == 'auto' else Path(data).expanduser()
-    if not root.is_dir():
-        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
-        raise UserError(f"--data {root}: no such folder{near_names(root.name, siblings, 1)}")
+    root = _existing(root, '--data ')
     if (root/'images').is_dir(): root = root/'images' # as the Oxford pets are unpacked
     paths = sorted(get_image_files(root, recurse=False))
     if not paths: raise UserError(f"{root} holds no images: it needs files such as great_pyrenees_174.jpg, named by breed")

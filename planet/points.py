@@ -3,7 +3,7 @@
 What `points_resnet18.py` and its notebook share. A point is `(x, y)` in pixels of its own image, from the left and from
 the top; a network sees it between -1 and 1.
 """
-from .cli import UserError, is_terminal, near_names, progress, say # before fastai, whose import it quiets
+from .cli import UserError, is_terminal, progress, say # before fastai, whose import it quiets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from PIL import Image
 from planet.learner import chip_learner, fine_tune
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _grid, _plain, as_array
+from planet.sources.chips import _existing
 
 __all__ = ['Points', 'find_points', 'from_table', 'from_biwi', 'biwi_centre', 'load_images', 'points_dls', 'point_learner',
            'moving', 'mean_point', 'fit_points', 'pixel_error', 'pixels', 'score_points', 'points_report',
@@ -117,10 +118,7 @@ def find_points(data:str='synthetic', # `synthetic`, `biwi`, or a folder: with `
             from fastai.data.external import fastai_path
             root = fastai_path('data')/'biwi_head_pose'
             if not root.is_dir(): raise UserError(f"--data biwi: the heads are not in {root}; planet-data get biwi fetches them, or take --data synthetic")
-        else: root = Path(data).expanduser()
-        if not root.is_dir():
-            siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
-            raise UserError(f"--data {root}: no such folder{near_names(root.name, siblings, 1)}")
+        else: root = _existing(data, '--data ')
         if (root/'points.csv').is_file(): points = from_table(root, valid_pct, seed)
         elif any(root.glob('*/frame_*_rgb.*')): points = from_biwi(root)
         else: raise UserError(f"{root} holds neither points.csv (image_name,x,y) nor BIWI's folders (01/frame_00003_rgb.jpg ...)")

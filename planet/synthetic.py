@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from .painting import WEATHER, TAGS, DRAWING, paint_chip
 
-__all__ = ['WEATHER', 'TAGS', 'draw_tags', 'draw_chip', 'write_chips', 'synthetic_folder']
+__all__ = ['WEATHER', 'TAGS', 'draw_tags', 'draw_chip', 'write_chips', 'cache_folder', 'synthetic_folder']
 
 @lru_cache
 def _table():
@@ -75,6 +75,13 @@ def write_chips(
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return path
 
+def cache_folder(
+    cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
+)->Path:
+    "The folder in which whatever is drawn by code is kept"
+    env = os.environ.get
+    return Path(cache or env('PLANET_CACHE') or Path(env('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
+
 def synthetic_folder(
     n:int=1000, # how many chips
     size:int=256, # pixels a side
@@ -83,10 +90,7 @@ def synthetic_folder(
     progress=None, # as for `write_chips`; not called where the chips are there already
 )->Path: # folder with `train_v2.csv` and `train-jpg/`
     "The folder of `n` synthetic chips, drawn on first use and kept; raises `OSError` where the cache cannot be written"
-    if cache is None:
-        env = os.environ.get
-        cache = env('PLANET_CACHE') or Path(env('XDG_CACHE_HOME') or '~/.cache')/'planet'
-    path = Path(cache).expanduser()/f'synthetic-v{DRAWING}-n{n}-size{size}-seed{seed}'
+    path = cache_folder(cache)/f'synthetic-v{DRAWING}-n{n}-size{size}-seed{seed}'
     if (path/'train_v2.csv').exists(): return path
     try: return write_chips(path, n, size, seed, progress)
     except FileExistsError:

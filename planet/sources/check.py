@@ -142,7 +142,7 @@ def _table(root, add):
             above = root.resolve().parent
             todo = (f"rename {other.name} to {TABLES[0]}" if other else
                     f"{above} has a table: planet-data verify {above}" if any((above/name).is_file() for name in TABLES) else
-                    f"or fetch chips: planet-data get kaggle (40,479; needs an account) or planet-data get sample (1,000)")
+                    "or fetch chips: planet-data get kaggle (40,479; needs an account) or planet-data get sample (1,000)")
         add('table', str(e), 'FAULT', todo=todo)
         return None
     if there[1:]: add('table', f"{there[0]} is read, and not", 'note', there[1:])

@@ -58,12 +58,12 @@ class Chips:
         if len(left) < 2: raise UserError(f"{self.root}: {named}; {len(left)} readable chips are left, and training needs two at least")
         return left
 
-def _existing(folder):
-    "`folder` as a path; `UserError`, with near names, where there is no such folder."
+def _existing(folder, option=''):
+    "`folder` as a path; `UserError`, which names the `option` it came with, and near names, where there is no such folder."
     root = Path(folder).expanduser()
     if root.is_dir(): return root
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-    raise UserError(f"{root}: no such folder{near_names(root.name, siblings, 1)}")
+    raise UserError(f"{option}{root}: no such folder{near_names(root.name, siblings, 1)}")
 
 def _table_path(root):
     "The label table of a folder: the first of `TABLES` that is there."

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 import netrc, os, platform, re, shutil, sys, threading, time, warnings
 from planet.cli import is_terminal
+from planet.synthetic import cache_folder
 from .chips import TABLES, competition_folder
 from .check import told
 
@@ -103,7 +104,7 @@ def look_sample():
     return 'note', f'not in {_short(folder)}', 'planet-data get sample fetches 1,000 real chips (15 MB), as a first run does'
 
 def look_synthetic():
-    folder = Path(_env('PLANET_CACHE') or _cache('planet')).expanduser()
+    folder = cache_folder()
     drawn = sorted(p.name for p in folder.glob('synthetic-*') if (p/'train_v2.csv').is_file())
     if drawn: return 'ok', f"{', '.join(drawn[:3])} in {_short(folder)}"
     return 'ok', f'none drawn yet in {_short(folder)}: that is done once, when they are asked for'
