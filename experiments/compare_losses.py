@@ -7,7 +7,8 @@ frozen backbone. The features of all eight views of each chip are computed once,
 chip can be held out in one of the folds: scores are over all chips, each answered by a head that has not seen it.
 A second table takes the probabilities of binary cross entropy and compares ways to make tags of them.
 """
-from planet.cli import check_options, progress, say, script
+from planet.cli import progress, say, script
+from planet.options import check_options
 
 def features(chips, store, body, bs):
     "`(chips, 8, features)` float: average and maximum over the frozen body's last map, of each dihedral view."
@@ -77,7 +78,7 @@ def main(
     from planet.learner import LOSSES, chip_learner, find_loss
     from planet.metrics import best_thresholds, bootstrap_interval, compare_decisions, crossfit_fbeta, fbeta_per_chip
     from planet.runs import device_facts
-    from planet.synthetic import WEATHER
+    from planet.amazon import WEATHER
 
     set_seed(seed, reproducible=True)
     chips, store = load_chips(data, size)

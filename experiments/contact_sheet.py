@@ -2,7 +2,8 @@
 
     python experiments/contact_sheet.py --data synthetic --out docs/chips.png
 """
-from planet.cli import UserError, check_options, say, script
+from planet.cli import UserError, say, script
+from planet.options import check_options
 
 @script
 def main(

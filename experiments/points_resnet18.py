@@ -6,7 +6,8 @@ From random weights, on 480 clearings drawn by code, it was 5.5 pixels off on 12
 interval of the mean 4.0 to 7.9), 12.6 times closer than always answering the mean point (68.9); 220 s on two cores of a
 shared Xeon, seed 42.
 """
-from planet.cli import check_options, say, script
+from planet.cli import say, script
+from planet.options import check_options
 
 @script
 def main(
@@ -30,7 +31,8 @@ def main(
     check_options(options)
     # what follows takes seconds to import, so it comes after the options have been looked at
     from fastai.torch_core import set_seed
-    from planet import plots, points as pts
+    from planet import plots
+    from planet.course import points as pts
     from planet.runs import Run
 
     with Run('points_resnet18', options, out) as run:

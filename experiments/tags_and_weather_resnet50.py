@@ -13,7 +13,8 @@ they are close. The probabilities are better with two targets (1.99 nats a chip 
 gains from that: +0.006 [+0.000, +0.012].
 """
 from functools import partial
-from planet.cli import check_options, say, script
+from planet.cli import say, script
+from planet.options import check_options
 
 @script
 def main(
@@ -41,7 +42,8 @@ def main(
     # what follows takes seconds to import, so it comes after the options have been looked at
     from fastai.data.block import CategoryBlock, MultiCategoryBlock
     from fastai.torch_core import set_seed
-    from planet import plots, two_targets
+    from planet import plots
+    from planet.course import multitask as two_targets
     from planet.data import chip_dls, held_out_table, load_chips, only_of, split_facts, split_rows
     from planet.learner import TwoTargetLoss, chip_learner, f2, find_loss, fine_tune, held_out
     from planet.runs import Run

@@ -5,7 +5,8 @@
 With --arch resnet50 and ImageNet weights, on 1,000 real chips, seed 42: accuracy 0.900 of 200 held out, where always
 answering "clear" has 0.660 (from one view of a chip, --no-tta, it was 0.860).
 """
-from planet.cli import check_options, say, script
+from planet.cli import say, script
+from planet.options import check_options
 
 @script
 def main(

@@ -1,30 +1,64 @@
-"What every command of the project shares: options from docments, errors in one line, plain output in a pipe."
-import difflib, errno, os, sys, warnings
+"What every command of the project shares: options from docments, errors in one line, labelled progress, plain output in a pipe."
+import difflib, errno, os, re, shutil, sys, textwrap, time, warnings
 from fastcore.script import anno_parser
 
-__all__ = ['UserError', 'script', 'run_command', 'say', 'is_terminal', 'progress', 'near_names', 'check_options']
+__all__ = ['UserError', 'script', 'run_command', 'say', 'with_flags', 'is_terminal', 'is_watched', 'progress', 'near_names']
 
 # fastai calls a function that the newest torch deprecates: nothing that a user of ours can act on
 warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
 
 class UserError(Exception):
-    "A mistake that its user can mend: the message is one line that says what is wrong, where, and what to do next."
+    """A mistake that its user can mend: one line that says what is wrong, where, and what to do next.
+
+    The library names parameters in backticks, as Python does; a command shows them as options: `` `folds` `` becomes `--folds`.
+    """
+    def __init__(self, message:str, # one line; where `option` is given, the line goes on after its name: "0 is too few"
+                 option:str=None, # name of the parameter whose value is wrong
+                ): super().__init__(f'`{option}` {message}' if option else message)
+
+_options = set() # of the command that runs: names that `with_flags` may spell as options
+
+def with_flags(text:str) -> str:
+    "`text` as a command shows it: each name in backticks that is an option of the running command gets its dashes."
+    return re.sub(r'`(\w+)`', lambda m: f'--{m[1]}' if m[1] in _options else m[0], text)
 
 def say(*lines):
-    "Print `lines` now, also into a pipe."
-    print(*lines, sep='\n', flush=True)
+    "Print `lines` now, also into a pipe; on a terminal a long line is wrapped at words."
+    for line in lines:
+        text = with_flags(str(line))
+        if is_terminal():
+            width = max(40, shutil.get_terminal_size().columns)
+            text = '\n'.join(one if len(one) <= width else textwrap.fill(one, width, subsequent_indent='    ', break_long_words=False,
+                             break_on_hyphens=False) for one in text.split('\n'))
+        print(text, flush=True)
 
 def is_terminal() -> bool:
-    "Whether a person watches stdout (progress bars), or a file or another program reads it (plain lines)."
-    return sys.stdout.isatty()
+    "Whether a terminal shows stdout, so that a line can be written over."
+    return sys.stdout is not None and sys.stdout.isatty()
+
+def is_watched() -> bool:
+    "Whether a person watches stdout, on a terminal or in a notebook; else a file or another program reads it: plain lines."
+    return is_terminal() or 'ipykernel' in sys.modules
+
+EVERY = 10 # seconds between two plain lines of progress
 
 def progress(items, # an iterable
              total:int, # how many there are
+             label:str='working', # what is done: "decoding chips"
             ):
-    "`items` under a progress bar on a terminal, and as they are elsewhere."
-    if not is_terminal(): return items
-    from fastprogress.fastprogress import progress_bar
-    return progress_bar(items, total=total, leave=False)
+    "`items` under a labelled progress bar; where no one watches, a plain line now and then once it takes long."
+    if is_watched():
+        from tqdm.auto import tqdm
+        return tqdm(items, total=total, desc=label, leave=False)
+    return _plain_progress(items, total, label)
+
+def _plain_progress(items, total, label):
+    told = time.monotonic() - EVERY + 2 # the first line after two seconds
+    for done, item in enumerate(items, 1):
+        yield item
+        if time.monotonic() - told >= EVERY and done < total:
+            told = time.monotonic()
+            say(f'{label}: {done:,} of {total:,}')
 
 def near_names(name:str, # what was asked for
                names, # what there is
@@ -33,20 +67,6 @@ def near_names(name:str, # what was asked for
     "The tail of an error message that helps with a misspelt name."
     near = difflib.get_close_matches(str(name), sorted(set(names)), n=n, cutoff=0.6)
     return f", did you mean {' or '.join(near)}?" if near else ''
-
-LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(2, 65536), epochs=(1, 10_000), freeze_epochs=(0, 10_000),
-              lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000), fold=(0, 999))
-
-def check_options(options:dict, # name -> value; those that have no limits are let through
-                 ):
-    "Raise a `UserError` for the first option that is outside its limits (NaN is outside)."
-    for name, (low, high) in LIMITS.items():
-        if name in options and not low <= options[name] <= high:
-            raise UserError(f"--{name} {options[name]} is outside {low:g} to {high:g}")
-    folds, fold = options.get('folds', 0), options.get('fold', 0)
-    if folds == 1: raise UserError("--folds 1 leaves no chip to train on: 2 or more, or 0 for a random split")
-    if fold and not folds: raise UserError(f"--fold {fold} needs --folds, the number of folds to cut the chips into")
-    if folds and fold >= folds: raise UserError(f"--fold {fold} is none of the {folds} folds: they go from 0 to {folds-1}")
 
 def _parser(main, prog, given):
     "`main`'s parser: options spelt as its parameters are (`--valid_pct`), with `--valid-pct` understood as well."
@@ -73,7 +93,7 @@ def _stop(prog, message, status):
     print(f'{prog}: {message}', file=sys.stderr, flush=True)
     sys.exit(status)
 
-def _one_line(e): return ' '.join(str(e).split())
+def _one_line(e): return with_flags(' '.join(str(e).split()))
 
 def _explain(e):
     "What to tell a user of an error of the machine, or `None` where it is a fault of ours and a traceback helps more."
@@ -87,6 +107,7 @@ def _run(main, prog, given, interrupted):
     "Call `main` with the options `given`, and leave with its exit status (what it returns; 0 for nothing)."
     options = vars(_parser(main, prog, given).parse_args(given))
     for internal in ('pdb', 'xtra'): options.pop(internal, None)
+    _options.update(options)
     try: status = main(**options)
     except KeyboardInterrupt: _stop(prog, f'interrupted; {interrupted}', 130)
     except BrokenPipeError: os._exit(0) # `| head` closed the pipe: nothing to tell

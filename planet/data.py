@@ -7,7 +7,8 @@ __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'same_file', 'mak
            'split_rows', 'split_facts', 'chip_dls', 'tags_dls', 'held_out_table', 'only_of', 'weather_dls']
 
 # %% ../nbs/02_data.ipynb #imports
-from .cli import UserError, check_options, progress, say # before fastai, whose import it quiets
+from .cli import UserError, progress, say # before fastai, whose import it quiets
+from .options import check_options
 import hashlib, os, re
 import numpy as np, pandas as pd, torch
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
@@ -20,9 +21,10 @@ from dataclasses import replace
 from fasttransform import DisplayedTransform
 from pathlib import Path
 from PIL import Image
-from .sources import Chips, find_chips
+from .chips import Chips
+from .sources import find_chips
 from .store import ChipStore
-from .synthetic import WEATHER
+from .amazon import WEATHER
 
 # %% ../nbs/02_data.ipynb #load-chips
 def load_chips(

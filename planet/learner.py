@@ -30,7 +30,7 @@ from .losses import AsymmetricLoss, BinaryCrossEntropyLoss, FocalLoss, GroupedCr
 from .losses import accuracy_multi, binary_cross_entropy, cross_entropy, softmax
 from .metrics import best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide
 from .metrics import fbeta, fbeta_per_chip, tag_table
-from .synthetic import WEATHER
+from .amazon import WEATHER
 
 # %% ../nbs/03_learner.ipynb #base-rates
 def train_targets(

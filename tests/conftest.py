@@ -33,7 +33,7 @@ def real_weights():
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory):
     "60 synthetic chips of 64 px in the competition's layout; not to be changed."
-    from planet.synthetic import write_chips
+    from planet.synthetic.chips import write_chips
     return write_chips(tmp_path_factory.mktemp('chips')/'drawn', n=60, size=64, seed=1)
 
 @pytest.fixture

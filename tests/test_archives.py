@@ -3,8 +3,8 @@ import io, os, random, re, stat, subprocess, tarfile, zipfile
 from pathlib import Path
 import py7zr, pytest
 from planet.cli import UserError
-from planet.sources import archives, meter
-from planet.sources.archives import BadArchive, bare_name, kind_of, unpack, unpack_file
+from planet.download import archives, progress as meter
+from planet.download.archives import BadArchive, bare_name, kind_of, unpack, unpack_file
 
 FILES = {f'train-jpg/train_{i}.jpg': random.Random(i).randbytes(3000 + i) for i in range(12)} | {'train-jpg/deep/er/empty.txt': b''}
 INSIDE = {name.removeprefix('train-jpg/'): data for name, data in FILES.items()}

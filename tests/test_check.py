@@ -3,10 +3,13 @@ import io, json, shutil, sys
 import numpy as np, pandas as pd, pytest
 from conftest import shared
 from PIL import Image
-from planet import commands
+from planet.tools import planet_data as commands
 from planet.cli import UserError
 from planet.data import load_chips
-from planet.sources import check, count_tags, images, stats, verify
+from planet import images
+from planet.tools import verify as check
+from planet.tools.stats import count_tags, stats
+from planet.tools.verify import verify
 
 HEAD = 'image_name,tags\n'
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from experiments import points_resnet18, titanic_mlp
-from planet import clearings, points as pts, titanic
+from planet.course import points as pts, titanic
+from planet.synthetic import clearings
 from planet.cli import UserError
 
 root = Path(__file__).resolve().parent.parent

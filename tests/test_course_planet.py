@@ -7,8 +7,8 @@ from experiments import tags_and_weather_resnet50
 from planet.cli import UserError
 from planet.learner import TwoTargetLoss, base_logits, base_rates, softmax_group, train_targets
 from planet.losses import GroupedCrossEntropyLoss
-from planet.sources import from_folder
-from planet.synthetic import WEATHER
+from planet.chips import from_folder
+from planet.amazon import WEATHER
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, bs=16, tta=False)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from experiments import mnist_mlp, pets_resnet34
-from planet import digits, pets
+from planet.course import digits, pets
 from planet.cli import UserError
-from planet.drawn_pets import BREEDS, draw_pet, write_pets
+from planet.synthetic.pets import BREEDS, draw_pet, write_pets
 
 root = Path(__file__).resolve().parent.parent
 pets_tiny = root.parent/'shared'/'pets_tiny'
@@ -103,7 +103,7 @@ def test_a_rate_of_nothing(tmp_path):
 @pytest.mark.parametrize('find,what', [(lambda: digits.find_digits('mnist'), 'mnist'), (lambda: pets.find_pets('auto'), 'pets')])
 def test_a_set_that_cannot_be_had(find, what, monkeypatch):
     def offline(*args): raise UserError('it cannot be fetched: connect to the network and try again')
-    monkeypatch.setattr('planet.sources.fetch.fastai_set', offline)
+    monkeypatch.setattr('planet.download.fastai_sets.fastai_set', offline)
     with pytest.raises(UserError, match=f'planet-data get {what}.*or take --data FOLDER'): find()
 
 # ---- pets

@@ -10,9 +10,9 @@ from PIL import Image
 from planet.cli import UserError
 from planet.data import (find_folds, folds_file, held_out_table, load_chips, make_folds, only_of, same_file, split_facts, split_rows,
                          tags_dls, weather_dls)
-from planet.sources import Chips, from_folder
+from planet.chips import Chips, from_folder
 from planet.store import ChipStore, open_chip
-from planet.synthetic import draw_tags
+from planet.synthetic.chips import draw_tags
 
 @pytest.fixture(scope='module')
 def chips(drawn): return from_folder(drawn)

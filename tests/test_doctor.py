@@ -4,8 +4,10 @@ from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 import pytest, torch
-from planet import commands
-from planet.sources import account, doctor, machine
+from planet.tools import planet_data as commands
+from planet.download import kaggle as account
+from planet.tools import doctor as machine
+from planet.tools.doctor import doctor
 
 root = Path(__file__).resolve().parent.parent
 really = account.access
@@ -66,7 +68,7 @@ def test_exit_status(home, monkeypatch, capsys, what):
 
 # all looks but the slow one, which has no secrets
 LOOK = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv[1]; "
-        "from planet.sources import doctor, machine; machine.LOOKS.pop('device'); doctor()")
+        "from planet.tools import doctor as machine; machine.LOOKS.pop('device'); machine.doctor()")
 
 @pytest.fixture
 def server():

@@ -6,10 +6,10 @@ from urllib.parse import quote
 from urllib.request import urlopen
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
-from planet import commands, explore
+from planet.tools import explore, planet_data as commands
 from planet.cli import UserError
 from planet.metrics import fbeta_per_chip
-from planet.sources.chips import from_folder
+from planet.chips import from_folder
 
 root = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings('ignore:Passing a class to strawberry') # FiftyOne's own affair
@@ -42,7 +42,7 @@ def installed(monkeypatch):
 # ---- everyday: no FiftyOne needed
 
 def test_it_is_imported_without_fiftyone_and_without_torch():
-    said = subprocess.run([sys.executable, '-c', "import sys, planet.explore; print({'fiftyone', 'torch', 'fastai'} & set(sys.modules))"],
+    said = subprocess.run([sys.executable, '-c', "import sys, planet.tools.explore; print({'fiftyone', 'torch', 'fastai'} & set(sys.modules))"],
                           cwd=root, capture_output=True, text=True, check=True).stdout
     assert said.strip() == 'set()'
 
@@ -265,7 +265,7 @@ def test_tags_that_fiftyone_would_take_for_one_another(database, tmp_path):
 
 def start(*args, **env):
     "`planet-data explore` as a user starts it, but for the terminal."
-    return subprocess.Popen([sys.executable, '-m', 'planet.commands', 'explore', *map(str, args)], cwd=root, env=os.environ|env, text=True,
+    return subprocess.Popen([sys.executable, '-m', 'planet.tools.planet_data', 'explore', *map(str, args)], cwd=root, env=os.environ|env, text=True,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # even where pytest ignores it
 

@@ -7,9 +7,11 @@ from fastai.data.external import URLs, fastai_cfg, untar_data
 import kagglesdk.kaggle_env as kaggle_env
 import pytest
 from planet.cli import UserError
-from planet.sources import account, competition, download, fetch, from_folder
-from planet.sources.competition import COMPETITION, access, credentials
-from planet.sources.fetch import get
+from planet.chips import from_folder
+from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
+from planet.download.competition import COMPETITION, access, credentials
+from planet.synthetic import chips as synthetic
+from planet.tools.get import get
 from fake_kaggle import FakeKaggle
 from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
 
@@ -599,7 +601,7 @@ def test_a_set_waits_as_told(sets, monkeypatch, capsys):
 # ---- synthetic chips, names, the command line
 
 def test_synthetic(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch.synthetic, 'write_chips', partial(fetch.synthetic.write_chips, n=8, size=32))
+    monkeypatch.setattr(synthetic, 'write_chips', partial(synthetic.write_chips, n=8, size=32))
     folder = get('synthetic', str(tmp_path/'drawn'))
     assert folder == tmp_path/'drawn' and len(from_folder(folder)) == 8 and get('synthetic', str(folder)) == folder
 
@@ -609,7 +611,7 @@ def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, wha
 def test_options_of_kaggle_alone(option): fails(f'--{list(option)[0]} is for kaggle alone', what='sample', **option)
 
 POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
-         "from planet.sources import meter; meter.EVERY = meter.MOVE = 0; from planet.commands import main; main()")
+         "from planet.download import progress as meter; meter.EVERY = meter.MOVE = 0; from planet.tools.planet_data import main; main()")
 
 def ours(): return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))}
 
@@ -665,5 +667,5 @@ def test_a_mistake_is_one_line(kaggle, monkeypatch):
     assert done.stderr.startswith('planet-data get: Kaggle does not accept the credentials in KAGGLE_API_TOKEN')
 
 def test_kaggle_is_imported_for_kaggle_alone():
-    code = "import sys, planet.commands, planet.sources.fetch, planet.sources.competition; sys.exit(any(m.split('.')[0] in ('kaggle', 'kagglesdk', 'requests', 'fastai', 'torch', 'py7zr') for m in sys.modules))"
+    code = "import sys, planet.tools.planet_data, planet.tools.get, planet.download.competition; sys.exit(any(m.split('.')[0] in ('kaggle', 'kagglesdk', 'requests', 'fastai', 'torch', 'py7zr') for m in sys.modules))"
     assert subprocess.run([sys.executable, '-c', code], env=ours()).returncode == 0

@@ -12,7 +12,7 @@ from planet.data import tags_dls, weather_dls
 from planet.learner import (base_rates, bf16_gains, chip_learner, f2, find_arch, fine_tune, load_body, read_weights,
                             score_classes, score_tags, start_at_base_rates, train_targets)
 from planet.losses import BinaryCrossEntropyLoss, accuracy_multi
-from planet.sources import from_folder
+from planet.chips import from_folder
 from planet.store import ChipStore
 
 @pytest.fixture(scope='module')

@@ -4,8 +4,9 @@ from pathlib import Path
 import matplotlib._pylab_helpers, numpy as np, pandas as pd, pytest
 from matplotlib.colors import to_hex
 from planet import plots
-from planet.sources import Chips, from_folder
-from planet.synthetic import WEATHER, draw_tags
+from planet.chips import Chips, from_folder
+from planet.amazon import WEATHER
+from planet.synthetic.chips import draw_tags
 
 def of_tags(tags, vocab=None):
     table = pd.DataFrame(dict(image_name=[f'chip_{i}' for i in range(len(tags))], tags=[sorted(t) for t in tags], path=[Path(f'chip_{i}') for i in range(len(tags))]))

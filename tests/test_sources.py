@@ -6,10 +6,12 @@ from pathlib import Path
 from fastai.data.external import URLs, fastai_cfg
 import numpy as np, pandas as pd, pytest
 from PIL import Image
-from planet.sources import chips as sources
+from planet import chips, sources
+from planet.synthetic import chips as synthetic
 from planet.cli import UserError
 from planet.data import load_chips
-from planet.sources import find_chips, from_folder
+from planet.chips import from_folder
+from planet.sources import find_chips
 
 def table_of(folder): return folder/'train_v2.csv'
 def rewrite(folder, change):
@@ -24,8 +26,8 @@ def test_competition_layout(drawn):
     assert [[t for t, yes in zip(chips.vocab, row) if yes] for row in chips.targets] == [sorted(t.split()) for t in table.tags]
     assert all(p.is_file() for p in chips.paths)
 
-@pytest.mark.parametrize('table', sources.TABLES)
-@pytest.mark.parametrize('images', sources.FOLDERS)
+@pytest.mark.parametrize('table', chips.TABLES)
+@pytest.mark.parametrize('images', chips.FOLDERS)
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 def test_any_layout_and_any_tags(tmp_path, table, images, suffix):
     (tmp_path/images).mkdir(exist_ok=True)
@@ -155,7 +157,7 @@ def test_auto_takes_the_sample_next_and_keeps_it(nowhere, sample_at, server, cap
 
 def test_auto_draws_chips_last(nowhere, sample_at, capsys, monkeypatch):
     sample_at(CLOSED)
-    monkeypatch.setattr(sources.synthetic, 'synthetic_folder', partial(sources.synthetic.synthetic_folder, n=20, size=32))
+    monkeypatch.setattr(synthetic, 'synthetic_folder', partial(synthetic.synthetic_folder, n=20, size=32))
     chips = find_chips()
     said = capsys.readouterr().out.strip().splitlines()
     assert len(said) == 1 and 'synthetic' in said[0] and '--data FOLDER' in said[0]

@@ -5,8 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
-from planet import synthetic
-from planet.synthetic import WEATHER, TAGS, draw_tags, draw_chip, write_chips, synthetic_folder
+from planet.synthetic import chips as synthetic
+from planet.amazon import TAGS, WEATHER
+from planet.synthetic.chips import draw_chip, draw_tags, synthetic_folder, write_chips
 
 # Chips per tag in the competition's training table (40,479 chips), as published; not read from the package's own file.
 COUNTS = dict(primary=37513, clear=28431, agriculture=12315, road=8071, water=7411, partly_cloudy=7261,
@@ -222,7 +223,7 @@ def test_read_only_cache_says_so(tmp_path):
     finally: tmp_path.chmod(0o700)
 
 def test_table_is_packaged():
-    rows = list(csv.DictReader(Path(synthetic.__file__).with_name('tag_sets.csv').open(newline='')))
+    rows = list(csv.DictReader(Path(planet.__file__).with_name('tag_sets.csv').open(newline='')))
     assert len(rows) == 411 and sum(int(r['count']) for r in rows) == 40479
     total = Counter()
     for r in rows: total.update({t: int(r['count']) for t in r['tags'].split()})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 import bz2, errno, gzip, lzma, os, re, shutil, stat, struct, tarfile, threading, zipfile, zlib
 from planet.cli import UserError, say
-from .meter import Meter, need_space, size_text
+from planet.download.progress import Meter, need_space, size_text
 
 __all__ = ['SUFFIXES', 'BadArchive', 'kind_of', 'bare_name', 'unpack', 'unpack_file']
 

@@ -1,5 +1,6 @@
 "`planet-data`: get chips, check them, count them, look at them. Each command is a few lines around what `planet` has."
-from planet.cli import check_options, run_command, say
+from planet.cli import run_command, say
+from planet.options import check_options
 
 def get(
     what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
@@ -8,8 +9,8 @@ def get(
     dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name) instead of from the competition
 ):
     "Download a set of images or a table, check it and unpack it; what is there already is not fetched again."
-    from planet.sources import fetch
-    say(fetch.get(what, to, tif, dataset))
+    from planet.tools import get
+    say(get.get(what, to, tif, dataset))
 
 def verify(
     folder:str, # folder with a label table and images
@@ -17,15 +18,15 @@ def verify(
 ):
     "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
     check_options(dict(workers=workers))
-    from planet import sources
-    report = sources.verify(folder, workers)
+    from planet.tools.verify import verify
+    report = verify(folder, workers)
     say(report)
     return 0 if report.ok else 1
 
 def doctor():
     "Look at this machine: Python, torch, memory, accounts, weights; each line says ok or what to do."
-    from planet import sources
-    return 0 if sources.doctor() else 1
+    from planet.tools.doctor import doctor
+    return 0 if doctor() else 1
 
 def stats(
     folder:str, # folder with a label table
@@ -33,8 +34,8 @@ def stats(
     out:str='', # folder for the figures; by default FOLDER/stats
 ):
     "Count tags, tags a chip and tag sets; works from the table alone, without images."
-    from planet import sources
-    sources.stats(folder, plot, out)
+    from planet.tools.stats import stats
+    stats(folder, plot, out)
 
 def explore(
     folder:str, # folder with a label table and images
@@ -44,7 +45,7 @@ def explore(
     keep:str='', # keep the dataset under this name in FiftyOne's database; by default it goes with the app
 ):
     "Browse chips, tags and predictions in FiftyOne's app (needs the extra: pip install 'planet-chips[fiftyone]')."
-    from planet import explore
+    from planet.tools import explore
     explore.app(folder, record, port, address, keep)
 
 def main(): run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')

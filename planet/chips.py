@@ -1,18 +1,15 @@
-"Where chips come from: a folder, the competition, fastai's sample, or our own drawings. Each ends in one `Chips`."
+"Tagged chips as one value, `Chips`, and the readers of label tables and folders that yield it. Nothing here fetches or draws."
 from dataclasses import dataclass, field
 from pathlib import Path
 import os
 import numpy as np, pandas as pd
-from planet import synthetic
-from planet.cli import UserError, near_names, progress, say
+from planet.cli import UserError, near_names
 
-__all__ = ['Chips', 'find_chips', 'from_folder', 'competition_folder']
+__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table', 'find_images', 'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 FOLDERS = 'train', 'train-jpg', '.'
 SUFFIXES = '.jpg', '.jpeg', '.png'
-
-competition_folder = Path('data/planet') # where `--data auto` looks for the competition's chips
 
 @dataclass
 class Chips:
@@ -58,20 +55,20 @@ class Chips:
         if len(left) < 2: raise UserError(f"{self.root}: {named}; {len(left)} readable chips are left, and training needs two at least")
         return left
 
-def _existing(folder, option=''):
+def existing_folder(folder, option=''):
     "`folder` as a path; `UserError`, which names the `option` it came with, and near names, where there is no such folder."
     root = Path(folder).expanduser()
     if root.is_dir(): return root
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
     raise UserError(f"{option}{root}: no such folder{near_names(root.name, siblings, 1)}")
 
-def _table_path(root):
+def table_path(root):
     "The label table of a folder: the first of `TABLES` that is there."
     path = next((root/name for name in TABLES if (root/name).is_file()), None)
     if path is None: raise UserError(f"{root} holds no label table: put one of {', '.join(TABLES)} there, with the columns image_name,tags")
     return path
 
-def _raw_table(path):
+def raw_table(path):
     "A label table as it stands, all of it strings; raises `UserError` where it is no table of `image_name` and `tags`."
     try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip") from None
@@ -85,16 +82,16 @@ def _raw_table(path):
         raise UserError(f"{path} has more cells in a row than names in its header: put spaces between the tags of a chip, not commas")
     return table
 
-def _read_table(path):
+def read_table(path):
     "`image_name` and `tags` of a label table, checked; tags become lists without repeats."
-    table = _raw_table(path)
+    table = raw_table(path)
     if (twice := table.image_name[table.image_name.duplicated()]).any():
         raise UserError(f"{path} names {twice.nunique()} chips more than once, such as {', '.join(twice.unique()[:3])}: keep one row each")
     table = table[['image_name', 'tags']].copy()
     table['tags'] = [sorted(set(tags.split())) for tags in table.tags]
     return table
 
-def _find_images(root, names):
+def find_images(root, names):
     "The file of each of `names`, or `None`, from whichever of the usual folders holds the most of them."
     endings = '', *SUFFIXES, *(s.upper() for s in SUFFIXES) # cameras write .JPG
     def files(folder):
@@ -116,10 +113,10 @@ def from_folder(root, # a folder with a label table and its images in `train/`, 
     Raises `UserError` where there is no table, it lacks a column or a row, an image is missing, or fewer than two chips
     or two tags are left to tell apart.
     """
-    root = _existing(root)
-    path = _table_path(root)
-    table = _read_table(path)
-    table['path'] = _find_images(root, table.image_name)
+    root = existing_folder(root)
+    path = table_path(root)
+    table = read_table(path)
+    table['path'] = find_images(root, table.image_name)
     if (missing := table.image_name[table.path.isna()]).any():
         raise UserError(f"{len(missing)} of {len(table)} chips in {path} have no image: {', '.join(missing[:3])}{' ...' if len(missing)>3 else ''}. "
                         f"Put them into {root/'train'} (.jpg or .png), or take their rows out")
@@ -128,30 +125,3 @@ def from_folder(root, # a folder with a label table and its images in `train/`, 
     if len(table) < 2: raise UserError(f"{path} has a single chip: one is needed to train and one to score")
     return Chips(table, vocab, source or str(root), root)
 
-def _sample():
-    "fastai's `URLs.PLANET_SAMPLE`, from its cache or downloaded; `UserError` where it cannot be had."
-    from .fetch import fastai_set
-    try: return from_folder(fastai_set('sample'), "fastai's sample of the competition's chips")
-    except (UserError, OSError) as e: raise UserError(f"fastai's sample of 1,000 real chips: {e}; or take --data synthetic") from None
-
-def _synthetic():
-    try: folder = synthetic.synthetic_folder(progress=progress)
-    except OSError as e: raise UserError(str(e)) from None
-    return from_folder(folder, 'synthetic chips, drawn by code')
-
-def find_chips(data:str='auto', # `auto`, `synthetic`, `sample` or a folder
-              ) -> Chips:
-    "The chips that `--data` asks for. Says in one line which were taken, and how to get better ones."
-    better = ''
-    if data == 'synthetic': chips = _synthetic()
-    elif data == 'sample': chips = _sample()
-    elif data != 'auto': chips = from_folder(data)
-    elif any((competition_folder/name).is_file() for name in TABLES): chips = from_folder(competition_folder, "the competition's chips")
-    else:
-        try: chips, better = _sample(), f". For all 40,479: planet-data get kaggle (into {competition_folder}/)"
-        except UserError:
-            chips = _synthetic()
-            better = f". For real ones: connect to the network, give --data FOLDER, or put the competition's files into {competition_folder}/ (planet-data get kaggle)"
-    where = '' if chips.source == str(chips.root) else f' ({chips.root})'
-    say(f"data: {len(chips):,} chips, {len(chips.vocab)} tags, {chips.source}{where}{better}")
-    return chips

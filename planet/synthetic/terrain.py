@@ -1,4 +1,4 @@
-"""Pictures of the Amazon from above, painted from a set of tags and a seed; `synthetic` makes data sets of them.
+"""Pictures of the Amazon from above, painted from a set of tags and a seed; `synthetic.chips` makes data sets of them.
 
 A chip is built as the satellite sees it: the ground, what water, people and fire did to it (one painter a tag, in the
 order of `_PAINTERS`), the air in between, the sensor. Colours, contrast and power spectra were matched by tag, and by
@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from planet.amazon import TAGS, WEATHER
 
-__all__ = ['WEATHER', 'TAGS', 'DRAWING', 'paint_chip']
+__all__ = ['DRAWING', 'paint_chip']
 
-WEATHER = 'clear', 'partly_cloudy', 'haze', 'cloudy'
-TAGS = tuple(sorted((*WEATHER, 'agriculture', 'artisinal_mine', 'bare_ground', 'blooming', 'blow_down',
-    'conventional_mine', 'cultivation', 'habitation', 'primary', 'road', 'selective_logging', 'slash_burn', 'water')))
 DRAWING = 5  # part of the cache folder's name: raise it whenever a picture changes
 N = 256      # chips are drawn at the competition's size, 256 px of about 3.7 m, and resized at the end
 _Y, _X = np.mgrid[:N, :N].astype(np.float32)

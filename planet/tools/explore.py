@@ -12,7 +12,7 @@ from uuid import uuid4
 import errno, json, logging, os, signal, socket, sys, webbrowser
 import numpy as np, pandas as pd
 from planet.cli import UserError, is_terminal, say
-from planet.sources.chips import Chips, from_folder
+from planet.chips import Chips, from_folder
 
 __all__ = ['to_fiftyone', 'read_run', 'app']
 

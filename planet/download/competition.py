@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 import os, re, shutil
 from planet.cli import UserError, say
-from .account import COMPETITION, Account, KaggleError, access, credentials
-from .archives import SUFFIXES, BadArchive, bare_name, unpack, unpack_file
-from .chips import TABLES, competition_folder, from_folder, _read_table
-from .download import download, locked
-from .meter import need_space
+from planet.download.kaggle import Account, KaggleError, access, credentials
+from planet.download.archives import SUFFIXES, BadArchive, bare_name, unpack, unpack_file
+from planet import amazon
+from planet.amazon import COMPETITION
+from planet.chips import TABLES, from_folder, read_table
+from planet.download.http import download, locked
+from planet.download.progress import need_space
 
 __all__ = ['COMPETITION', 'access', 'credentials', 'get_competition', 'get_titanic']
 
@@ -89,7 +91,7 @@ def _adopt(tree, folder, names, source):
     tables = {name: next((p for t in (TABLES[1:] if name == TABLE else [name]) for p in files if p.name == t), None)
               for name in names if name.endswith('.csv') and not _there(folder, name)}
     table = tables.get(TABLE) or next((folder/t for t in TABLES if (folder/t).is_file()), None)
-    tagged = set(_read_table(table).image_name) if table and 'train-jpg' in names else set()
+    tagged = set(read_table(table).image_name) if table and 'train-jpg' in names else set()
     for name in [n for n in names if not n.endswith('.csv') and not _there(folder, n)]:
         endings = ('.tif', '.tiff') if 'tif' in name else ('.jpg', '.jpeg')
         also = tagged if name == 'train-jpg' else ()
@@ -163,7 +165,7 @@ def _collect(folder, names, needed, competition, dataset=''):
         if dataset and not _there(folder, 'train-jpg'): _from_dataset(dataset, folder, missing())
         if missing(): _from_competition(folder, missing(), needed, competition)
 
-def get_competition(folder=None, # by default `competition_folder`
+def get_competition(folder=None, # by default `amazon.folder`
                     tif:bool=False, # the four-band TIFFs as well
                     dataset:str='', # take the images from this Kaggle dataset (owner/name)
                    ) -> Path: # the folder that `from_folder` reads
@@ -171,7 +173,7 @@ def get_competition(folder=None, # by default `competition_folder`
 
     Raises `UserError` with what to do where they cannot be had: no or bad credentials, rules not accepted, no network, a
     cut connection, archives that Kaggle no longer has, a damaged archive, a full disk."""
-    folder = Path(folder or competition_folder).expanduser()
+    folder = Path(folder or amazon.folder).expanduser()
     if dataset and not re.fullmatch(r'\w[\w-]*/\w[\w-]*(/\d+)?', dataset):
         raise UserError(f"--dataset {dataset}: name it owner/name, as its address on kaggle.com/datasets ends")
     owner, _, slug = dataset.partition('/')

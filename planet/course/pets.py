@@ -1,5 +1,5 @@
 "Photographs of pets: the breed from the file's name, presized batches, and what a classifier of them mistakes for what."
-from .cli import UserError, is_terminal, progress, say # before fastai, whose import it quiets
+from planet.cli import UserError, is_terminal, progress, say # before fastai, whose import it quiets
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ from fastai.data.transforms import RandomSplitter, get_image_files
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageBlock
 from planet.plots import BAD, GOOD, MISSED, _figure, _grid, _plain
-from planet.sources.chips import _existing
+from planet.chips import existing_folder
 from planet.store import ChipStore, open_chip
 
 __all__ = ['breed_of', 'is_cat', 'find_pets', 'readable', 'pets_dls', 'suggest_lr', 'fit', 'most_confused',
@@ -33,7 +33,7 @@ def is_cat(breed:str) -> bool:
 
 def _oxford():
     "The folder of fastai's `URLs.PETS`, from its cache or downloaded."
-    from planet.sources.fetch import fastai_set
+    from planet.download.fastai_sets import fastai_set
     try: return fastai_set('pets')
     except UserError as e: raise UserError(f"{e} (`planet-data get pets`), or take --data FOLDER or --data drawn") from None
 
@@ -43,11 +43,11 @@ def find_pets(data:str='auto', # `auto`: the Oxford-IIIT pets; `drawn`: by code;
              ) -> list[Path]: # image files, sorted
     "The pictures that `--data` asks for. Raises `UserError` where there are none, or one is misnamed, or all are of one breed."
     if data == 'drawn':
-        from planet.drawn_pets import drawn_folder
+        from planet.synthetic.pets import drawn_folder
         try: root = drawn_folder()
         except OSError as e: raise UserError(f"--data drawn: pets cannot be drawn into {e.filename} ({e.strerror}): name another folder in $PLANET_CACHE") from None
     else: root = _oxford() if data == 'auto' else Path(data).expanduser()
-    root = _existing(root, '--data ')
+    root = existing_folder(root, '--data ')
     if (root/'images').is_dir(): root = root/'images' # as the Oxford pets are unpacked
     paths = sorted(get_image_files(root, recurse=False))
     if not paths: raise UserError(f"{root} holds no images: it needs files such as great_pyrenees_174.jpg, named by breed")

@@ -4,7 +4,7 @@ from uuid import uuid4
 import shutil
 import numpy as np
 from PIL import Image, ImageDraw
-from .synthetic import cache_folder
+from .cache import cache_folder
 
 __all__ = ['BREEDS', 'draw_pet', 'write_pets', 'drawn_folder']
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from uuid import uuid4
 import numpy as np
 from PIL import Image
-from .painting import N, TAGS, _Scene, _PAINTERS, _X, _Y, _air, _blot, _blots, _grain, _ground, _pick, _ragged, _sensor
-from .synthetic import cache_folder
+from planet.amazon import TAGS
+from .terrain import N, _Scene, _PAINTERS, _X, _Y, _air, _blot, _blots, _grain, _ground, _pick, _ragged, _sensor
+from .cache import cache_folder
 
 __all__ = ['DRAWING', 'draw_clearing', 'write_clearings', 'clearings_folder']
 

@@ -1,4 +1,4 @@
-"""How long `planet-data verify` takes at the size of the competition: python experiments/bench_verify.py
+"""How long `planet-data verify` takes at the size of the competition: python experiments/bench/verify.py
 
 Writes that many chips of 256 px, no two alike, as four-component JPEGs as heavy as the competition's (15.6 KB a chip) into
 a temporary folder, so that they are read from memory; then times `verify` on them, with a thread a core and with one.
@@ -23,8 +23,9 @@ def main(
     from pathlib import Path
     import numpy as np
     from PIL import Image
-    from planet.sources import from_folder, verify
-    from planet.synthetic import draw_chip, draw_tags
+    from planet.chips import from_folder
+    from planet.tools.verify import verify
+    from planet.synthetic.chips import draw_chip, draw_tags
     if data: pictures = [np.asarray(Image.open(p).convert('RGB')) for p in from_folder(data).paths[:drawn]]
     else: pictures = [draw_chip(tags, (seed, i)) for i, tags in enumerate(draw_tags(drawn, seed))]
 

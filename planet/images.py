@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from PIL import Image
 from planet.cli import progress
-from .chips import SUFFIXES
+from planet.chips import SUFFIXES
 
 def groups(items, key):
     "`items` in lists of the same `key`."

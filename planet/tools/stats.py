@@ -4,7 +4,7 @@ from pathlib import Path
 import re, sys
 import pandas as pd
 from planet.cli import UserError, progress, say
-from .chips import Chips, _existing, _find_images, _read_table, _table_path
+from planet.chips import Chips, existing_folder, find_images, read_table, table_path
 
 __all__ = ['TagCounts', 'count_tags', 'stats']
 
@@ -70,13 +70,13 @@ def stats(folder, # a folder with a label table; images are needed for some of t
     The figures: how often each tag, how many tags a chip, which tags occur together, and where there are images a sheet
     of chips for each tag.
     """
-    root = _existing(folder)
-    table = _read_table(_table_path(root))
+    root = existing_folder(folder)
+    table = read_table(table_path(root))
     counts = count_tags(table.tags)
     say(counts)
     if plot:
         if len(counts.tags) < 2: raise UserError(f"{root} has {len(counts.tags)} tags: figures of them need two at least")
-        table['path'] = _find_images(root, table.image_name)
+        table['path'] = find_images(root, table.image_name)
         _draw(Chips(table, sorted(counts.tags.index), str(root), root), Path(out or root/'stats').expanduser())
     return counts
 

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 import netrc, os, platform, re, shutil, sys, threading, time, warnings
 from planet.cli import is_terminal
-from planet.synthetic import cache_folder
-from .chips import TABLES, competition_folder
-from .check import told
+from planet import amazon
+from planet.chips import TABLES
+from planet.synthetic.cache import cache_folder
+from planet.tools.verify import told
 
 __all__ = ['doctor']
 
@@ -87,9 +88,9 @@ def look_disk():
 # ---- what is there already
 
 def look_competition():
-    table = next((competition_folder/name for name in TABLES if (competition_folder/name).is_file()), None)
+    table = next((amazon.folder/name for name in TABLES if (amazon.folder/name).is_file()), None)
     if table: return 'ok', f'a table in {table.parent}', f'planet-data verify {table.parent} tells whether it is whole'
-    return 'note', f'not in {competition_folder}', 'planet-data get kaggle fetches its 40,479 chips (needs an account)'
+    return 'note', f'not in {amazon.folder}', 'planet-data get kaggle fetches its 40,479 chips (needs an account)'
 
 def _fastai_data():
     "fastai's folder of data sets, as its `config.ini` says; fastai itself would write that file."
@@ -154,7 +155,7 @@ def look_network():
     return 'note', f"no answer from {', '.join(f'{host} ({name})' for name, host in silent.items())}; the others answer"
 
 def look_kaggle():
-    from .account import access, credentials
+    from planet.download.kaggle import access, credentials
     where = credentials()
     if not where: return 'note', 'no credentials', access()[1].partition(': ')[2]
     state, todo = _within(DEADLINE, access)
@@ -207,7 +208,7 @@ def _hide(text):
     "`text` without a secret, should one have got into it: libraries put strange things into their messages."
     named = dict(os.environ)
     try:
-        from .account import _config_file, _find, _read_json
+        from planet.download.kaggle import _config_file, _find, _read_json
         named |= {**_find()[1], **_read_json(_config_file())}
     except Exception: pass # what cannot be read cannot be shown
     secrets = ' '.join(str(v) for k, v in named.items() if re.search('KEY|TOKEN|SECRET|PASSWORD', k, re.I)).split()

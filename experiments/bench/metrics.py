@@ -1,4 +1,4 @@
-"""How fast metrics decide, tune and score, all in one run: python experiments/bench_metrics.py
+"""How fast metrics decide, tune and score, all in one run: python experiments/bench/metrics.py
 
 The best of a few repeats each, on probabilities drawn at random with the competition's numbers of chips and tags."""
 from fastcore.script import call_parse

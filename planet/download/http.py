@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 import errno, hashlib, os, time
 from planet.cli import UserError, say
-from .meter import Meter, need_space, size_text
+from planet.download.progress import Meter, need_space, size_text
 
 __all__ = ['Passing', 'download', 'locked', 'open_url', 'retry_after', 'wait_for', 'cause']
 

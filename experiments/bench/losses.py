@@ -1,6 +1,6 @@
 """Our binary cross entropy beside PyTorch's built-in: time and peak memory of forward + backward, in one run.
 
-    python experiments/bench_losses.py
+    python experiments/bench/losses.py
 
 Prints, for each device and shape, the median time of each, the peak of memory above what was there before, and the ratios
 (ours / built-in), for which the project's limit is 1.25. The repeats of the two are interleaved, so that a machine's moods fall
@@ -53,7 +53,7 @@ def main(
     "Time and peak memory of our binary cross entropy beside the built-in's"
     import os, sys
     os.environ.setdefault("KINETO_LOG_LEVEL", "99") # else the profiler talks about GPUs that are not there
-    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
     import torch, torch.nn.functional as F
     from planet.losses import binary_cross_entropy
     if threads: torch.set_num_threads(threads)

@@ -1,13 +1,14 @@
 """Our recipe beside stock fastai's: the same chips, split, backbone, weights, flips, batch size and epochs, in one run.
 
-    python experiments/bench_recipe.py --data ../shared/planet_sample --weights ../shared/weights/resnet50_imagenet_fp16.safetensors
+    python experiments/bench/recipe.py --data ../shared/planet_sample --weights ../shared/weights/resnet50_imagenet_fp16.safetensors
 
 Stock is `ImageBlock`, `vision_learner` and `fine_tune` as the course writes them, in fp32. Ours decodes chips once,
 starts the head at the base rates, uses bf16 and channels-last where the device gains from them, and answers with the mean
 of a chip's eight views. Seconds run from the label table to the held-out probabilities.
 """
 from time import perf_counter
-from planet.cli import check_options, say, script
+from planet.cli import say, script
+from planet.options import check_options
 
 def stock(chips, arch, state, weights, size, bs, epochs, freeze_epochs, lr, thresh, valid_pct, seed, workers):
     "Stock fastai, trained."

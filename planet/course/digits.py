@@ -10,7 +10,7 @@ from planet.losses import cross_entropy
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _plain, predictions_sheet
 from planet.runs import scores_report
-from planet.sources.chips import _existing
+from planet.chips import existing_folder
 
 __all__ = ['Digits', 'find_digits', 'sklearn_digits', 'digits_folder', 'ink_on_paper', 'curves', 'score_digits', 'digits_report',
            'history_table', 'optimizers_figure', 'same_curve_figure', 'hardest_sheet']
@@ -76,7 +76,7 @@ def digits_folder(root, # a folder in the layout of fastai's `URLs.MNIST`: `trai
                   source:str=None, # what they are; the folder's path by default
                  ) -> Digits:
     "MNIST, or pictures of other things in its layout. Raises `UserError` where the layout or a picture is wrong."
-    root = _existing(root, '--data ')
+    root = existing_folder(root, '--data ')
     for part in ('training', 'testing'):
         if not (root/part).is_dir(): raise UserError(f"{root} has no folder {part}: MNIST's layout is training/0/*.png and testing/0/*.png")
     vocab = sorted(e.name for e in os.scandir(root/'training') if e.is_dir())
@@ -93,7 +93,7 @@ def find_digits(data:str='digits', # `digits` (scikit-learn's), `mnist` (from fa
     "The digits that `--data` asks for."
     if data == 'digits': return sklearn_digits(valid_pct, seed)
     if data != 'mnist': return digits_folder(data, progress)
-    from planet.sources.fetch import fastai_set
+    from planet.download.fastai_sets import fastai_set
     try: folder = fastai_set('mnist')
     except UserError as e: raise UserError(f"{e} (`planet-data get mnist`), or take --data FOLDER or --data digits") from None
     return digits_folder(folder, progress, 'MNIST')

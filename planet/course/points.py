@@ -3,7 +3,7 @@
 What `points_resnet18.py` and its notebook share. A point is `(x, y)` in pixels of its own image, from the left and from
 the top; a network sees it between -1 and 1.
 """
-from .cli import UserError, is_terminal, progress, say # before fastai, whose import it quiets
+from planet.cli import UserError, is_terminal, progress, say # before fastai, whose import it quiets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from PIL import Image
 from planet.learner import chip_learner, fine_tune
 from planet.metrics import bootstrap_interval
 from planet.plots import _figure, _grid, _plain, as_array
-from planet.sources.chips import _existing
+from planet.chips import existing_folder
 
 __all__ = ['Points', 'find_points', 'from_table', 'from_biwi', 'biwi_centre', 'load_images', 'points_dls', 'point_learner',
            'moving', 'mean_point', 'fit_points', 'pixel_error', 'pixels', 'score_points', 'points_report',
@@ -108,17 +108,17 @@ def find_points(data:str='synthetic', # `synthetic`, `biwi`, or a folder: with `
                ) -> Points:
     "The points that `--data` asks for; says in one line which were taken."
     if data == 'synthetic':
-        from planet.clearings import clearings_folder
+        from planet.synthetic.clearings import clearings_folder
         if n < 5: raise UserError(f"--n {n}: five chips are wanted at least")
         try: folder = clearings_folder(n, progress=progress)
         except OSError as e: raise UserError(f"clearings cannot be drawn into {e.filename} ({e.strerror}): name another folder in $PLANET_CACHE") from None
         points = from_table(folder, valid_pct, seed, 'the centre of a clearing on chips drawn by code', 'dihedral')
     else:
         if data == 'biwi':
-            from fastai.data.external import fastai_path
-            root = fastai_path('data')/'biwi_head_pose'
+            from planet.download.fastai_sets import fastai_config
+            root = fastai_config().path('data')/'biwi_head_pose'
             if not root.is_dir(): raise UserError(f"--data biwi: the heads are not in {root}; planet-data get biwi fetches them, or take --data synthetic")
-        else: root = _existing(data, '--data ')
+        else: root = existing_folder(data, '--data ')
         if (root/'points.csv').is_file(): points = from_table(root, valid_pct, seed)
         elif any(root.glob('*/frame_*_rgb.*')): points = from_biwi(root)
         else: raise UserError(f"{root} holds neither points.csv (image_name,x,y) nor BIWI's folders (01/frame_00003_rgb.jpg ...)")

@@ -4,17 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from planet import synthetic
 from planet.cli import UserError, is_terminal, near_names
-from planet.synthetic import TAGS, WEATHER
-from .chips import FOLDERS, TABLES, _existing, _find_images, _raw_table, _table_path
-from .images import groups, images_in, look_at, same, stem
+from planet.amazon import NO_WEATHER, ROWS, ROWS_REPEATING, ROWS_UNSORTED, TAGS, WEATHER, like_ours, tag_counts, tag_sets
+from planet.chips import FOLDERS, TABLES, existing_folder, find_images, raw_table, table_path
+from planet.images import groups, images_in, look_at, same, stem
 
 __all__ = ['Report', 'verify']
-
-# What is odd in the competition's own table, and accepted: rows that repeat a tag, rows that are not in alphabetical
-# order, and the one chip that has no weather
-KNOWN_ROWS, KNOWN_REPEATS, KNOWN_UNSORTED, KNOWN_NO_WEATHER = 40_479, 73, 98, {'train_24448'}
 
 REMARKS = {'CMYK': "read as RGB (the competition's JPEGs have four components)", 'L': 'grey, read as RGB', '1': 'black and white, read as RGB',
            'LA': 'grey; its transparency is dropped', 'RGBA': 'transparency is dropped', 'P': 'a palette, read as RGB',
@@ -58,35 +53,19 @@ def _are(n, one, many=None): return f"{n:,} {one if n == 1 else many or one+'s'}
 
 # ---- the table ---------------------------------------------------------------------------------------------------
 
-def _known_sets():
-    "How often each tag set occurs in the competition's training table."
-    with open(Path(synthetic.__file__).with_name('tag_sets.csv'), newline='', encoding='utf-8') as f:
-        return Counter({tuple(row['tags'].split()): int(row['count']) for row in csv.DictReader(f)})
-
-def _count_tags(sets):
-    "Tag -> chips that have it; `sets` are tuples of tags, or a counter of them."
-    counts = Counter()
-    for tags, n in Counter(sets).items():
-        for tag in tags: counts[tag] += n
-    return counts
-
-def _like_ours(vocab):
-    "Whether these are the competition's tags, or nearly so."
-    return len(set(vocab) & set(TAGS)) > max(len(TAGS), len(vocab))/2
-
 def _check_tags(raw, add):
     "Look at the tags of a raw table, and `add` what is found."
     names, cells = list(raw.image_name), [tags.split() for tags in raw.tags]
     sets = [tuple(sorted(set(cell))) for cell in cells]
-    counts = _count_tags(sets)
+    counts = tag_counts(sets)
     vocab = sorted(counts)
-    whole = _like_ours(vocab) and len(raw) == KNOWN_ROWS # all of the competition's table
+    whole = like_ours(vocab) and len(raw) == ROWS # all of the competition's table
     def which(test): return [name for name, cell in zip(names, cells) if test(cell)]
 
     if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',
                            todo="tagging needs two at least: give the chips without it a tag of their own")
     elif whole:
-        known = _count_tags(_known_sets())
+        known = tag_counts(tag_sets())
         odd = [f'{t} {counts[t]:,} (there {known[t]:,})' for t in sorted({*vocab, *known}) if counts[t] != known[t]]
         if odd: add('tags', f"{len(vocab)}, not as often as in the competition's table", 'note', odd,
                     "fetch the table again, if you have not changed it")
@@ -98,21 +77,21 @@ def _check_tags(raw, add):
         if not found: add(check, none)
         elif whole and len(found) == known: add(check, f"{_are(known, 'row')} {what}: the competition's table is known for it")
         else: add(check, f"{_are(len(found), 'row')} {what} (harmless: sorted and counted once)", 'note', found)
-    harmless('repeated tags', which(lambda cell: len(set(cell)) < len(cell)), 'with a tag twice', 'none in any row', KNOWN_REPEATS)
-    harmless('order of tags', which(lambda cell: cell != sorted(cell)), 'not in alphabetical order', 'alphabetical in every row', KNOWN_UNSORTED)
+    harmless('repeated tags', which(lambda cell: len(set(cell)) < len(cell)), 'with a tag twice', 'none in any row', ROWS_REPEATING)
+    harmless('order of tags', which(lambda cell: cell != sorted(cell)), 'not in alphabetical order', 'alphabetical in every row', ROWS_UNSORTED)
     if bare := which(lambda cell: not cell): add('untagged', _are(len(bare), 'chip'), 'note', bare, "taught as having none of the tags")
     if set(WEATHER) <= set(vocab): _check_weather(dict(zip(names, sets)), whole, add)
 
 def _check_spelling(vocab, add):
     "A stranger's tags are right as they are, unless two of them seem to be one; the competition's are known."
     joined = [t for t in vocab if re.search('[,;|]', t)]
-    unknown = [t + near_names(t, TAGS, 1) for t in vocab if t not in TAGS] if _like_ours(vocab) else []
+    unknown = [t + near_names(t, TAGS, 1) for t in vocab if t not in TAGS] if like_ours(vocab) else []
     twins = [' = '.join(same) for same in groups(vocab, lambda t: t.casefold().replace('-', '_')) if len(same) > 1]
     if joined: add('tag names', "commas or the like inside", 'note', joined, "put spaces between the tags of a chip")
     elif unknown: add('tag names', f"{_are(len(unknown), 'tag')} not among the competition's 17", 'note', unknown,
                       "learned as another tag: correct the table if it is a slip")
     elif twins: add('tag names', "alike but for their spelling", 'note', twins, "learned as different tags")
-    elif _like_ours(vocab): add('tag names', "all among the competition's 17 (which spells artisinal_mine so)")
+    elif like_ours(vocab): add('tag names', "all among the competition's 17 (which spells artisinal_mine so)")
 
 def _check_weather(tags, whole, add):
     "Weather is exactly one of four, and `cloudy` hides all else; `tags` has a tuple for each image name."
@@ -121,7 +100,7 @@ def _check_weather(tags, whole, add):
     mixed = [name for name, these in tags.items() if 'cloudy' in these and len(these) > 1 and len(sky[name]) == 1]
     right = "exactly one a chip, and cloudy alone"
     if not odd and not mixed: add('weather', right)
-    elif whole and set(odd) <= KNOWN_NO_WEATHER and not mixed:
+    elif whole and set(odd) <= NO_WEATHER and not mixed:
         add('weather', f"{right}; {_some(odd)} has none: the competition's table is known for it")
     else:
         said = [f"{name} ({' and '.join(sky[name]) or 'none'})" for name in odd] + [f'{name} (cloudy and more)' for name in mixed]
@@ -134,7 +113,7 @@ def _first_line(path):
 def _table(root, add):
     "The raw table of `root`, or `None` where that is a fault."
     there = [name for name in TABLES if (root/name).is_file()]
-    try: raw = _raw_table(_table_path(root))
+    try: raw = raw_table(table_path(root))
     except UserError as e:
         todo = ''
         if not there:
@@ -163,7 +142,7 @@ def _find(root, raw, add):
         if found: add('images', f"{len(found):,} in {home}, with no table to tell their tags", 'note')
         return found, home
     names = list(dict.fromkeys(raw.image_name))
-    found = {name: p for name, p in zip(names, _find_images(root, names)) if p is not None}
+    found = {name: p for name, p in zip(names, find_images(root, names)) if p is not None}
     home = next((p.parent for p in found.values()), home)
     missing, extra = [name for name in names if name not in found], sorted(set(images_in(home)) - set(found.values()))
     if missing: add('images', f"{len(missing):,} of {len(names):,} are missing" if found else f"none of {len(names):,} is there", 'FAULT',
@@ -184,7 +163,7 @@ def _how_to_get(root, raw, home, missing):
     yours = f"put them into {place} (.jpg or .png)"
     if home: return f"{yours}, or take their rows out"
     archives = [p.name for p in sorted(root.iterdir()) if p.name.endswith(('.zip', '.7z', '.tar', '.tar.gz', '.tgz'))]
-    if _like_ours(set(' '.join(raw.tags).split())) or archives:
+    if like_ours(set(' '.join(raw.tags).split())) or archives:
         return f"planet-data get kaggle --to {root} {f'unpacks {_some(archives)}' if archives else 'fetches them'}; or {yours}"
     return yours
 
@@ -257,7 +236,7 @@ def verify(folder, # a folder with a label table and images
     the same where their pixels are equal, whatever their bytes. Splits are folders named like `test-jpg` or `valid` beside
     the training images, and a column `split` or `is_valid`. Raises `UserError` only where there is no such folder.
     """
-    root, rows = _existing(folder), []
+    root, rows = existing_folder(folder), []
     def add(check, found, state='ok', examples=(), todo=''): rows.append((check, found, state, list(examples), todo))
     raw = _table(root, add)
     if raw is not None: _check_tags(raw, add)

@@ -5,7 +5,7 @@ from planet.cli import UserError
 from planet.learner import base_logits, base_rates, train_targets
 from planet.losses import GroupedCrossEntropyLoss
 from planet.metrics import as_plain, best_constant, bootstrap_interval, decide, fbeta, fbeta_per_chip
-from planet.synthetic import WEATHER
+from planet.amazon import WEATHER
 
 __all__ = ['sky_and_rest', 'Comparison', 'compare_models', 'tags_lines']
 

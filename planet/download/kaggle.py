@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 import json, os, sys
+from planet.amazon import COMPETITION
 from planet.cli import UserError
-from .download import SECONDS, Passing, cause, retry_after, wait_for
+from planet.download.http import SECONDS, Passing, cause, retry_after, wait_for
 
-__all__ = ['COMPETITION', 'KaggleError', 'Account', 'credentials', 'access']
+__all__ = ['KaggleError', 'Account', 'credentials', 'access']
 
-COMPETITION = 'planet-understanding-the-amazon-from-space'
 PAGE = 'https://www.kaggle.com/c/'
 
 TOKEN = ("make a token at https://www.kaggle.com/settings/api (Generate New Token) and save it to ~/.kaggle/access_token, "

@@ -10,18 +10,18 @@ from pathlib import Path
 from uuid import uuid4
 import numpy as np
 from PIL import Image
-from .painting import WEATHER, TAGS, DRAWING, paint_chip
+from planet.amazon import TAGS, WEATHER, tag_sets
+from planet.synthetic.cache import cache_folder
+from planet.synthetic.terrain import DRAWING, paint_chip
 
-__all__ = ['WEATHER', 'TAGS', 'draw_tags', 'draw_chip', 'write_chips', 'cache_folder', 'synthetic_folder']
+__all__ = ['draw_tags', 'draw_chip', 'write_chips', 'synthetic_folder']
 
 @lru_cache
 def _table():
     "Tag sets and their counts, as counted in the competition's training table"
-    with open(Path(__file__).with_name('tag_sets.csv'), newline='', encoding='utf-8') as f:
-        rows = [(r['tags'].split(), int(r['count'])) for r in csv.DictReader(f)]
     # One chip of the table (`water` alone) has no weather; weather is exactly one of four here, so it is never drawn.
-    rows = [r for r in rows if set(r[0]) & set(WEATHER)]
-    return [r[0] for r in rows], np.array([r[1] for r in rows], float)
+    rows = [(list(tags), n) for tags, n in tag_sets().items() if set(tags) & set(WEATHER)]
+    return [tags for tags, _ in rows], np.array([n for _, n in rows], float)
 
 def draw_tags(
     n:int, # how many chips
@@ -74,13 +74,6 @@ def write_chips(
         raise kind(f"cannot write synthetic chips to {path}: {e.strerror or e}") from e
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return path
-
-def cache_folder(
-    cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
-)->Path:
-    "The folder in which whatever is drawn by code is kept"
-    env = os.environ.get
-    return Path(cache or env('PLANET_CACHE') or Path(env('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
 
 def synthetic_folder(
     n:int=1000, # how many chips

@@ -1,0 +1,40 @@
+"""Facts of Kaggle's competition 'Planet: Understanding the Amazon from Space': tags, weather, table quirks, file layout.
+
+Nothing here reads a chip or the network; whatever is true of the competition's data alone stands here, once.
+"""
+from collections import Counter
+from pathlib import Path
+import csv
+
+__all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING', 'ROWS_UNSORTED', 'NO_WEATHER',
+           'tag_sets', 'tag_counts', 'like_ours']
+
+COMPETITION = 'planet-understanding-the-amazon-from-space'
+folder = Path('data/planet') # where `planet-data get kaggle` puts the competition's files, and `data='auto'` looks for them
+
+WEATHER = 'clear', 'partly_cloudy', 'haze', 'cloudy' # a chip has exactly one of these
+TAGS = tuple(sorted((*WEATHER, 'agriculture', 'artisinal_mine', 'bare_ground', 'blooming', 'blow_down', 'conventional_mine',
+                     'cultivation', 'habitation', 'primary', 'road', 'selective_logging', 'slash_burn', 'water')))
+CHIP_SIZE = 256 # pixels a side, of about 3.7 m each
+BANDS = 'blue', 'green', 'red', 'nir' # of the TIFFs, in the order of the file
+
+# What is odd in the competition's own table, and accepted: rows that repeat a tag, rows that are not in alphabetical
+# order, and the one chip that has no weather
+ROWS, ROWS_REPEATING, ROWS_UNSORTED, NO_WEATHER = 40_479, 73, 98, {'train_24448'}
+
+def tag_sets() -> Counter: # tuple of tags -> chips
+    "How many chips of the competition's training table have each tag set (411 distinct sets of 40,479 chips)."
+    with open(Path(__file__).with_name('tag_sets.csv'), newline='', encoding='utf-8') as f:
+        return Counter({tuple(row['tags'].split()): int(row['count']) for row in csv.DictReader(f)})
+
+def tag_counts(sets, # tuples of tags, or a `Counter` of them
+              ) -> Counter: # tag -> chips
+    "How many chips have each tag."
+    counts = Counter()
+    for tags, n in Counter(sets).items():
+        for tag in tags: counts[tag] += n
+    return counts
+
+def like_ours(vocab) -> bool:
+    "Whether a vocab is that of the competition, or nearly so."
+    return len(set(vocab) & set(TAGS)) > max(len(TAGS), len(vocab))/2

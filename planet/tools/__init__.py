@@ -1,0 +1,1 @@
+"The commands `planet-data ...`: a module is called like its command."
