@@ -3,7 +3,7 @@ import csv, os, threading
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
-import numpy as np, pytest
+import numpy as np, planet, pytest
 from PIL import Image
 from planet.synthetic import chips as synthetic
 from planet.amazon import TAGS, WEATHER
