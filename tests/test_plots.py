@@ -55,12 +55,12 @@ def test_the_class_distribution(many):
     assert bars(ax) == counts and list(bars(ax).values()) == sorted(counts.values(), reverse=True)
     assert all(f"{counts[tag]:,}" in said(fig) for tag in many.vocab) and f"{100*counts['clear']/20000:.0f} %" in said(fig)
     assert ax.get_xscale() == 'log' and ax.get_xlim()[0] < 1
-    assert {tag for tag, colour in colours(ax).items() if colour == plots.looking.BLUE} == set(WEATHER)
+    assert {tag for tag, colour in colours(ax).items() if colour == plots.BLUE} == set(WEATHER)
 
 def test_classes_of_like_size_have_a_scale_that_begins_at_zero():
     ax, = plots.class_distribution(of_tags([['wheat', 'rape']]*3 + [['wheat']]*20)).axes
     assert ax.get_xscale() == 'linear' and ax.get_xlim()[0] == 0 and all(x == int(x) for x in ax.get_xticks()) and bars(ax) == dict(wheat=23, rape=3)
-    assert set(colours(ax).values()) == {plots.looking.GOOD}
+    assert set(colours(ax).values()) == {plots.GOOD}
 
 def test_a_tag_that_no_chip_has(many):
     some = of_tags([['clear', 'primary']]*40 + [['clear']], [*many.vocab])
@@ -117,7 +117,7 @@ def test_show_chips(chips):
 def test_a_tag_sheet_has_chips_of_that_tag(chips):
     having = [row for row, tags in enumerate(chips.table.tags) if 'water' in tags]
     fig = plots.tag_sheet(chips, 'water', n=100, size=32)
-    known = {plots.looking._pixels(chips, [row], 32)[0].tobytes() for row in having}
+    known = {plots._pixels(chips, [row], 32)[0].tobytes() for row in having}
     assert {np.asarray(p).tobytes() for p in pictures(fig)} == known and len(known) == len(having)
     assert f'water: {len(having)} of 60 chips' in fig.texts[0].get_text() and not any('water' in t for t in said(fig)[:-1])
 

@@ -8,7 +8,7 @@ from PIL import Image
 from planet.cli import UserError
 from planet.losses import cross_entropy
 from planet.metrics import bootstrap_interval
-from planet.plots import _figure, _plain, predictions_sheet
+from planet.plots import figure, plain_axes, predictions_sheet
 from planet.runs import scores_report
 from planet.chips import existing_folder
 
@@ -109,10 +109,10 @@ def curves(panels:dict, # title -> (label -> one number a step)
            width:float=10., # of the figure, in inches
           ):
     "Curves side by side. Of curves that coincide the later ones are dashed, so that all can be seen."
-    fig = _figure(width, 3.6)
+    fig = figure(width, 3.6)
     for ax, (title, lines) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         for n, (label, values) in enumerate(lines.items()):
-            _plain(ax).plot(range(1, len(values)+1), values, label=label, lw=1.6, ls=('-', (0, (2, 2)), ':')[n%3])
+            plain_axes(ax).plot(range(1, len(values)+1), values, label=label, lw=1.6, ls=('-', (0, (2, 2)), ':')[n%3])
         ax.set(title=title, xlabel=xlabel, yscale='log' if title in log else 'linear')
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(lines) > 1: ax.legend(frameon=False)

@@ -11,7 +11,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import RandomSplitter, get_image_files
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageBlock
-from planet.plots import BAD, GOOD, MISSED, _figure, _grid, _plain
+from planet.plots import BAD, GOOD, MISSED, figure, grid, plain_axes
 from planet.chips import existing_folder
 from planet.store import ChipStore, open_chip
 
@@ -103,8 +103,8 @@ def suggest_lr(learn, # a `Learner`
         path, learn.path = learn.path, Path(tmp)
         try: lr = learn.lr_find(num_it=num_it, suggest_funcs=(valley,), show_plot=False).valley
         finally: learn.path = path
-    fig = _figure(6.4, 3.8)
-    ax = _plain(fig.subplots())
+    fig = figure(6.4, 3.8)
+    ax = plain_axes(fig.subplots())
     ax.plot(learn.recorder.lrs[:-1], [l.item() for l in learn.recorder.losses[:len(learn.recorder.lrs)-1]])
     ax.axvline(lr, ls=':', color='#57606a', label=f'suggested: {lr:.2g}')
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed', title='lr_find')
@@ -148,7 +148,7 @@ def confusion_figure(classes:pd.DataFrame): # as in `most_confused`
     "True breeds down, predicted ones across; each row by its share, so that rare breeds are seen too."
     n = len(classes)
     counts = classes.to_numpy()
-    fig = _figure(max(4.5, 2.4+.24*n), max(4, 2+.24*n))
+    fig = figure(max(4.5, 2.4+.24*n), max(4, 2+.24*n))
     ax = fig.subplots()
     ax.imshow(counts/np.maximum(counts.sum(1, keepdims=True), 1), cmap='Blues', vmin=0, vmax=1)
     for i, j in zip(*counts.nonzero()): ax.text(j, i, counts[i, j], ha='center', va='center', fontsize=8,
@@ -168,4 +168,4 @@ def top_losses(learn, # trained
     captions = [[said(i, probs[i].argmax(), GOOD)] if probs[i].argmax() == targs[i] else
                 [said(i, probs[i].argmax(), BAD), said(i, targs[i], MISSED)] for i in worst]
     pictures = [open_chip(learn.dls.valid_ds.items[i], 192).permute(1, 2, 0).numpy() for i in worst]
-    return _grid(pictures, captions, columns=4, width=10)
+    return grid(pictures, captions, columns=4, width=10)

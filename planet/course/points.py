@@ -23,7 +23,7 @@ from fasttransform import Transform
 from PIL import Image
 from planet.learner import chip_learner, fine_tune
 from planet.metrics import bootstrap_interval
-from planet.plots import _figure, _grid, _plain, as_array
+from planet.plots import as_array, figure, grid, plain_axes
 from planet.chips import existing_folder
 
 __all__ = ['Points', 'find_points', 'from_table', 'from_biwi', 'biwi_centre', 'load_images', 'points_dls', 'point_learner',
@@ -273,7 +273,7 @@ def points_grid(images, # arrays `(height, width, 3)`
                 columns:int=6, width:float=11.,
                ):
     "Images with their true point (white ring) and the predicted one (red cross, joined to it)."
-    fig = _grid(images, [[(c, 'black')] for c in captions] if captions is not None else [[] for _ in images], columns, width)
+    fig = grid(images, [[(c, 'black')] for c in captions] if captions is not None else [[] for _ in images], columns, width)
     for i, (ax, im) in enumerate(zip(fig.axes, images)):
         scale = np.array([im.shape[1], im.shape[0]])
         t = np.asarray(true[i])*scale - .5 # imshow puts the centre of the first pixel at 0
@@ -304,8 +304,8 @@ def predictions_grid(images, sizes, # from `load_images`
 
 def errors_plot(table:pd.DataFrame): # from `score_points`
     "Left: how far off the held-out points are, and how far the mean point is. Right: in which direction."
-    fig = _figure(10, 3.8)
-    left, right = (_plain(ax) for ax in fig.subplots(1, 2))
+    fig = figure(10, 3.8)
+    left, right = (plain_axes(ax) for ax in fig.subplots(1, 2))
     bins = np.linspace(0, table[['error', 'baseline']].max().max(), 41)
     left.hist(table.baseline, bins, color='#57606a', alpha=.45, label='the mean point')
     left.hist(table.error, bins, color='#0969da', alpha=.8, label='the network')

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from planet.losses import BinaryCrossEntropyLoss
 from planet.metrics import bootstrap_interval
-from planet.plots import _figure, _plain
+from planet.plots import figure, plain_axes
 
 __all__ = ['COLUMNS', 'find_passengers', 'draw_passengers', 'clean', 'Encode', 'folds', 'passenger_learner', 'fit_fold',
            'MODELS', 'cross_validate', 'score', 'folds_plot', 'threshold_plot', 'twins_plot']
@@ -220,8 +220,8 @@ BLUE, ORANGE, GREY = '#0969da', '#bf6900', '#57606a'
 
 def folds_plot(accuracy:pd.DataFrame): # a row a fold, a column a model
     "Accuracy of each model in each fold: how far the folds differ beside how far the models do."
-    fig = _figure(7.2, .6 + .55*accuracy.shape[1])
-    ax = _plain(fig.subplots())
+    fig = figure(7.2, .6 + .55*accuracy.shape[1])
+    ax = plain_axes(fig.subplots())
     for i, name in enumerate(accuracy):
         ax.plot(accuracy[name], [i]*len(accuracy), 'o', color=BLUE, alpha=.55, ms=8, mec='none')
         ax.plot(accuracy[name].mean(), i, '|', color='black', ms=22, mew=2)
@@ -231,8 +231,8 @@ def folds_plot(accuracy:pd.DataFrame): # a row a fold, a column a model
 def threshold_plot(probs, survived, thresh:float=.5):
     "Accuracy of out-of-fold probabilities at every threshold: flat in the middle, so there is little to gain by tuning it."
     grid, yes = np.linspace(0, 1, 201), np.asarray(survived) == 1
-    fig = _figure(6.4, 3.6)
-    ax = _plain(fig.subplots())
+    fig = figure(6.4, 3.6)
+    ax = plain_axes(fig.subplots())
     ax.plot(grid, [((probs > t) == yes).mean() for t in grid], color=BLUE)
     ax.axvline(thresh, color=GREY, ls=':', label=f'--thresh {thresh:g}')
     ax.set(xlabel='said to survive above this probability', ylabel='accuracy, out of fold', xlim=(0, 1))
@@ -243,8 +243,8 @@ def twins_plot(logits, # history of the network
                twin, # history of its twin
               ):
     "Left: two ways to write one loss, one curve. Right: what each has to teach about a survivor whose logit is far off."
-    fig = _figure(10, 3.6)
-    left, right = (_plain(ax) for ax in fig.subplots(1, 2))
+    fig = figure(10, 3.6)
+    left, right = (plain_axes(ax) for ax in fig.subplots(1, 2))
     for history, style, label in ((logits, dict(lw=5, alpha=.35, color=BLUE), 'logits, BCEWithLogits'), (twin, dict(lw=1.3, color=ORANGE), 'Sigmoid, BCELoss')):
         left.plot(range(1, len(history)+1), history.valid_loss, label=label, **style)
     left.set(xlabel='epoch', ylabel='held-out loss', title='one loss, written twice')
