@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from planet.cli import near_names
-from planet.store import open_chip
+from planet.images import open_chip
 from planet.amazon import WEATHER
 
 __all__ = ['class_distribution', 'tags_per_chip', 'cooccurrence', 'fold_balance', 'show_chips', 'tag_sheet', 'chip_grid', 'batch_grid',
