@@ -19,7 +19,7 @@ def main(
     import numpy as np
     from planet.plots import chip_grid
     from planet.sources import find_chips
-    from planet.store import open_chip
+    from planet.images import open_chip
     chips = find_chips(data)
     rarity = -np.log(chips.targets.mean(0) + 1e-9)
     rare = (chips.targets*rarity).max(1)

@@ -3,13 +3,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import os
 import numpy as np, pandas as pd
-from planet.cli import UserError, near_names
+from planet.cli import UserError
+from planet.files import SUFFIXES, existing_folder
 
 __all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table', 'find_images', 'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 FOLDERS = 'train', 'train-jpg', '.'
-SUFFIXES = '.jpg', '.jpeg', '.png'
 
 @dataclass
 class Chips:
@@ -54,13 +54,6 @@ class Chips:
                      self.left_out + list(self.table.image_name[broken]))
         if len(left) < 2: raise UserError(f"{self.root}: {named}; {len(left)} readable chips are left, and training needs two at least")
         return left
-
-def existing_folder(folder, option=''):
-    "`folder` as a path; `UserError`, which names the `option` it came with, and near names, where there is no such folder."
-    root = Path(folder).expanduser()
-    if root.is_dir(): return root
-    siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-    raise UserError(f"{option}{root}: no such folder{near_names(root.name, siblings, 1)}")
 
 def table_path(root):
     "The label table of a folder: the first of `TABLES` that is there."

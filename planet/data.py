@@ -23,7 +23,7 @@ from pathlib import Path
 from PIL import Image
 from .chips import Chips
 from .sources import find_chips
-from .store import ChipStore
+from .images import ChipStore
 from .amazon import WEATHER
 
 # %% ../nbs/02_data.ipynb #load-chips

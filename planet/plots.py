@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from planet.cli import near_names
-from planet.store import open_chip
+from planet.images import open_chip
 from planet.amazon import WEATHER
 from planet.metrics import threshold_curve
 

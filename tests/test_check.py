@@ -167,7 +167,7 @@ def test_an_eighth_of_a_jpeg_finds_what_all_of_it_finds(tmp_path, kwargs):
     data, path, ends = coded(noise(), **kwargs), tmp_path/'a.jpg', 0
     for keep in [*range(len(data)-24, len(data)+1), *np.linspace(0, len(data), 30, dtype=int)]:
         path.write_bytes(data[:keep])
-        look = images._look(path)
+        look = images.read_info(path)
         assert (not look.bad) == whole(data[:keep]), keep
         ends += bool(look.bad)
     assert ends >= 40 and not look.bad and not look.odd # the last one is whole
@@ -176,7 +176,7 @@ def test_pngs_that_are_cut_short(tmp_path):
     data, path = coded(noise(), format='PNG'), tmp_path/'a.png'
     for keep in [*range(len(data)-24, len(data)), *np.linspace(0, len(data)-24, 20, dtype=int)]:
         path.write_bytes(data[:keep])
-        look = images._look(path)
+        look = images.read_info(path)
         assert (not look.bad) == whole(data[:keep]) and (look.bad or keep > len(data)-5 or look.odd), keep
 
 def test_damage_that_can_be_read(folder):
@@ -195,11 +195,29 @@ def test_the_same_picture_in_other_bytes(folder):
     for i, level in ((30, 1), (31, 9)): image(folder, i).write_bytes(coded(noise(), format='PNG', compress_level=level))
     assert row(verify(folder), 'duplicates').examples == ['train_3 = train_5', 'train_30 = train_31']
 
+def test_equal_pixels_in_other_bytes_and_formats(tmp_path):
+    "40 pictures saved twice with other PNG compression, one as JPEG and as PNG of what it decodes to, one broken twice."
+    paths = []
+    for i in range(40):
+        for level in (1, 9):
+            paths.append(tmp_path/f'{i}-{level}.png')
+            paths[-1].write_bytes(coded(noise(i, (32, 32, 3)), format='PNG', compress_level=level))
+    jpeg, png, *broken = (tmp_path/n for n in ('a.jpg', 'a.png', 'b.png', 'c.png'))
+    jpeg.write_bytes(coded(noise(50, (32, 32, 3))))
+    Image.open(jpeg).convert('RGB').save(png)
+    for p in broken: p.write_text('no picture')
+    paths = paths[1:] + paths[:1] + [jpeg, png, *broken, tmp_path/'missing.png', jpeg]
+    first = images.same_pixels(paths)
+    assert first.tolist() == [0, *(i//2*2+1 for i in range(78)), 0, 80, 80, 82, 83, 84, 80]
+    assert (images.same_pixels(paths, [images.read_info(p) for p in paths]) == first).all()
+    store = images.ChipStore(paths, 16) # what it read while decoding does as well
+    assert (images.same_pixels(paths, [store.infos[p] for p in paths]) == first).all()
+
 def test_pictures_that_agree_only_when_small(folder):
     flat = np.full((64, 64, 3), 128, np.uint8)
     fine = flat + np.where(np.arange(64) % 2, 60, -60).astype(np.int16)[None, :, None]
     for i, picture in ((3, flat), (5, fine.astype(np.uint8))): image(folder, i).write_bytes(coded(picture, quality=100, subsampling=0))
-    small = [images._look(image(folder, i)).picture for i in (3, 5)]
+    small = [images.read_info(image(folder, i)).picture for i in (3, 5)]
     assert small[0] == small[1] # an eighth of the size tells nothing of them
     assert row(verify(folder), 'duplicates').state == 'ok'
 
@@ -213,10 +231,10 @@ def test_an_interruption_does_not_wait_for_all_files(folder, monkeypatch):
     def slow(path):
         looked.append(path)
         threading.Event().wait(.01)
-        return images.Look('x')
+        return images.ImageInfo('x')
     import threading
-    monkeypatch.setattr(images, '_look', slow)
-    def interrupted(items, total):
+    monkeypatch.setattr(images, 'read_info', slow)
+    def interrupted(items, total, label):
         yield next(iter(items))
         raise KeyboardInterrupt
     monkeypatch.setattr(images, 'progress', interrupted)

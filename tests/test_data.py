@@ -11,7 +11,7 @@ from planet.cli import UserError
 from planet.data import (find_folds, folds_file, held_out_table, load_chips, make_folds, only_of, same_file, split_facts, split_rows,
                          tags_dls, weather_dls)
 from planet.chips import Chips, from_folder
-from planet.store import ChipStore, open_chip
+from planet.images import ChipStore, open_chip
 from planet.synthetic.chips import draw_tags
 
 @pytest.fixture(scope='module')
@@ -53,7 +53,7 @@ def test_store_serves_what_open_chip_gives(chips, store):
     for path in chips.paths[:5]: torch.testing.assert_close(store[path], open_chip(path, 32))
 
 def test_store_without_room_decodes_each_time(chips, monkeypatch):
-    monkeypatch.setattr('planet.store._free_memory', lambda: 0)
+    monkeypatch.setattr('planet.images._free_memory', lambda: 0)
     small = ChipStore(chips.paths, 32)
     assert len(small.pixels) == 0
     torch.testing.assert_close(small[chips.paths[3]], open_chip(chips.paths[3], 32))

@@ -13,7 +13,7 @@ from planet.learner import (base_rates, bf16_gains, chip_learner, f2, find_arch,
                             score_classes, score_tags, start_at_base_rates, train_targets)
 from planet.losses import BinaryCrossEntropyLoss, accuracy_multi
 from planet.chips import from_folder
-from planet.store import ChipStore
+from planet.images import ChipStore
 
 @pytest.fixture(scope='module')
 def chips(drawn): return from_folder(drawn)

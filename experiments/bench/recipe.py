@@ -30,7 +30,7 @@ def ours(chips, arch, state, weights, size, bs, epochs, freeze_epochs, lr, thres
     from planet.data import tags_dls
     from planet.learner import History, chip_learner
     from planet.losses import BinaryCrossEntropyLoss
-    from planet.store import ChipStore
+    from planet.images import ChipStore
     dls = tags_dls(chips, ChipStore(chips.paths, size), valid_pct, seed, bs, workers)
     learn = chip_learner(dls, arch.__name__, weights, BinaryCrossEntropyLoss(thresh=thresh)).remove_cb(History)
     with learn.no_bar(), learn.no_logging(): learn.fine_tune(epochs, base_lr=lr, freeze_epochs=freeze_epochs)

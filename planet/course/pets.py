@@ -13,7 +13,7 @@ from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageBlock
 from planet.plots import BAD, GOOD, MISSED, figure, grid, plain_axes
 from planet.chips import existing_folder
-from planet.store import ChipStore, open_chip
+from planet.images import ChipStore, open_chip
 
 __all__ = ['breed_of', 'is_cat', 'find_pets', 'readable', 'pets_dls', 'suggest_lr', 'fit', 'most_confused',
            'species_scores', 'confusion_figure', 'top_losses']

@@ -7,7 +7,8 @@ import pandas as pd
 from planet.cli import UserError, is_terminal, near_names
 from planet.amazon import NO_WEATHER, ROWS, ROWS_REPEATING, ROWS_UNSORTED, TAGS, WEATHER, like_ours, tag_counts, tag_sets
 from planet.chips import FOLDERS, TABLES, existing_folder, find_images, raw_table, table_path
-from planet.images import groups, images_in, look_at, same, stem
+from planet.files import images_in, stem
+from planet.images import groups, read_infos, same_pixels
 
 __all__ = ['Report', 'verify']
 
@@ -186,7 +187,7 @@ def _check_files(found, home, others, raw, workers, add):
     names = [*found, *(f'{split}/{path.name}' for split, files in others.items() for path in files)]
     splits = [*(column.get(name, home.name) for name in found), *(split for split, files in others.items() for _ in files)]
     paths = [*found.values(), *(path for files in others.values() for path in files)]
-    looks = look_at(paths, workers)
+    looks = read_infos(paths, workers)
 
     def said(rows, what): return [f'{names[i]} ({getattr(looks[i], what)})' for i in rows]
     bad = [i for i, look in enumerate(looks) if look.bad]
@@ -211,7 +212,8 @@ def _check_same(paths, looks, names, splits, n, raw, add):
     "Chips that show the same, and chips in more than one split; the first `n` are for training."
     tags = {} if raw is None else {name: frozenset(cell.split()) for name, cell in zip(raw.image_name, raw.tags)}
     def shown(found): return [' = '.join(names[i] for i in g[:3]) + ' = ...'*(len(g) > 3) for g in found]
-    alike = same(paths, looks)
+    first = same_pixels(paths, looks)
+    alike = [g for g in groups(range(len(paths)), lambda i: first[i]) if len(g) > 1]
     inside = [g for g in ([i for i in g if i < n] for g in alike) if len(g) > 1]
     differ = sum(len({tags.get(names[i]) for i in g}) > 1 for g in inside)
     if inside: add('duplicates', f"{sum(map(len, inside)):,} chips show the same as another, in {_are(len(inside), 'group')}"
