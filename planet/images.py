@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from planet.cli import UserError, progress
 from planet.files import open_regular, why_unreadable
 
-__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'open_chip', 'ChipStore', 'open_tif', 'tif_rgb', 'tif_false_colour']
+__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'open_chip', 'ChipStore', 'leaving_data_behind', 'open_tif',
+           'tif_rgb', 'tif_false_colour']
 
 def groups(items, key) -> list[list]:
     "`items` in lists of the same `key`."
@@ -172,8 +173,18 @@ class ChipStore:
         row = self.rows.get(chip) if isinstance(chip, Path) else None
         return open_chip(chip, self.size) if row is None else self.pixels[row]
 
-    # A learner that is exported takes the way of decoding with it, not the chips
-    def __getstate__(self): return dict(size=self.size, bad={}, rows={}, infos={}, pixels=self.pixels[:0].clone())
+    # Worker processes that are started afresh need the chips; an exported learner takes the way of decoding alone
+    def __getstate__(self):
+        if not leaving_data_behind.on: return self.__dict__
+        return dict(size=self.size, bad={}, rows={}, infos={}, pixels=self.pixels[:0].clone())
+
+class LeavingDataBehind:
+    "A context in which stores and labels pickle without their data, as an exported learner carries them. `on`: is it entered?"
+    on = False
+    def __enter__(self): self.on = True
+    def __exit__(self, *error): self.on = False
+
+leaving_data_behind = LeavingDataBehind()
 
 # ---- the competition's TIFFs, for figures ------------------------------------------------------------------------
 

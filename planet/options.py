@@ -29,6 +29,7 @@ def chip_options(
     lr:float=3e-3, # base learning rate
     tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
     valid_pct:float=0.2, # share of the chips in the validation set, without --folds
+    split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV of image_name,split
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
     seed:int=42, # of the split, the head and the order of chips

@@ -24,7 +24,8 @@ def command(name, *args, **kwargs):
 
 def check_record(out, name, keys, files):
     record, folder = last_record(out)
-    assert list(record) == ['experiment', 'options', 'data', 'device', 'versions', 'seconds', 'scores']
+    assert record['status'] == 'done' and not record.get('warnings')
+    assert {'experiment', 'options', 'data', 'device', 'weights_used', 'scores', 'rule', 'versions', 'seconds'} <= set(record)
     assert folder.parent.name == name and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?', folder.name)
     assert {'source', 'chips', 'vocab', 'train', 'valid'} <= set(record['data']) and keys <= set(record['scores'])
     assert record['versions']['torch'] and record['seconds'] > 0
@@ -32,7 +33,7 @@ def check_record(out, name, keys, files):
     for png in folder.glob('*.png'): assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
 
-TAGGER = {'record.json', 'history.csv', 'tags.csv', 'held_out.csv', 'learner.pkl', 'batch.png', 'losses.png', 'threshold.png', 'predictions.png'}
+TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'batch.png', 'losses.png', 'threshold.png', 'predictions.png'}
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
 
 def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
@@ -41,15 +42,17 @@ def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     record, folder = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
     assert record['scores']['f2'] > record['scores']['f2_baseline'] + .02
-    assert record['data'] | dict(vocab=0, folder=0) == dict(source='synthetic chips, drawn by code', folder=0, chips=1000, vocab=0, train=800, valid=200, left_out=[])
-    assert len(record['data']['vocab']) == 17 and record['options']['thresh'] == .2 and record['options']['weights_used'] == 'none'
+    data = dict(source='synthetic chips, drawn by code', chips=1000, train=800, valid=200, left_out=[])
+    assert {k: record['data'][k] for k in data} == data and record['data']['split'] == dict(kind='random', valid_pct=.2, seed=42)
+    assert len(record['data']['vocab']) == 17 and record['options']['thresh'] == .2 and record['weights_used'] == 'none'
+    assert record['rule'] == dict(kind='thresh', thresh=.2)
     # a line on the data first, then a line an epoch, the scores, and the record's folder last
     assert said[0].startswith('data: 1,000 chips, 17 tags, synthetic') and said[-1] == str(folder)
     assert [l.split()[1] for l in said if l.startswith('epoch ')] == ['1', '2', '3']
     assert any(l.startswith('F2 at 0.2') for l in said) and max(map(len, said[1:-1])) <= 120
     tags, history = pd.read_csv(folder/'tags.csv'), pd.read_csv(folder/'history.csv')
     assert list(tags.tag) == record['data']['vocab'] and {'count', 'precision', 'recall', 'fbeta'} <= set(tags)
-    held = pd.read_csv(folder/'held_out.csv')
+    held = pd.read_csv(folder/'validation.csv')
     assert list(held) == ['image_name', *record['data']['vocab']] and len(held) == 200
     truth = find_chips('synthetic')
     targs = pd.DataFrame(truth.targets, truth.table.image_name).loc[held.image_name].to_numpy()
@@ -64,7 +67,7 @@ def test_a_tagger_on_real_chips(tmp_path, real_chips, real_weights):
 def test_the_weather(tmp_path, drawn):
     weather_resnet18.main(data=str(drawn), weights='none', size=32, epochs=1, freeze_epochs=0, out=str(tmp_path))
     record, folder = check_record(tmp_path, 'weather_resnet18', {'accuracy', 'accuracy_baseline', 'valid_loss'},
-        {'record.json', 'history.csv', 'classes.csv', 'learner.pkl', 'batch.png', 'losses.png'})
+        {'record.json', 'history.csv', 'classes.csv', 'validation.csv', 'learner.pkl', 'batch.png', 'losses.png'})
     assert pd.read_csv(folder/'classes.csv', index_col=0).to_numpy().sum() == record['data']['valid']
 
 def test_experiments_share_folds(tmp_path, drawn, capsys):
@@ -73,17 +76,17 @@ def test_experiments_share_folds(tmp_path, drawn, capsys):
     for fold in range(2):
         planet_resnet50.main(**options, fold=fold)
         record, folder = last_record(tmp_path, 'planet_resnet50')
-        held.append(set(pd.read_csv(folder/'held_out.csv').image_name))
+        held.append(set(pd.read_csv(folder/'validation.csv').image_name))
         shutil.rmtree(folder)
     weather_resnet18.main(**options, fold=1)
     weather, _ = last_record(tmp_path, 'weather_resnet18')
     file, = (tmp_path/'folds').iterdir()
-    assert record['data']['folds_file'] == weather['data']['folds_file'] == str(file)
+    assert record['data']['split']['folds_file'] == weather['data']['split']['folds_file'] == str(file)
     assert record["options"]["folds"] == 2 and record["options"]["fold"] == 1
     table = pd.read_csv(file).groupby('fold').image_name.agg(set)
     assert held == list(table) and sum(map(len, held)) == 60 and weather['data']['valid'] == len(held[1])
     said = [l for l in capsys.readouterr().out.splitlines() if l.startswith('split: fold')]
-    assert len(said) == 3 and f"fold 1 of 2, 30 chips to train on, 30 held out ({file})" in said[1]
+    assert len(said) == 3 and f"fold 1 of 2, 30 chips to train on, 30 in the validation set ({file})" in said[1]
 
 def test_the_same_seed_gives_the_same_scores(tmp_path, drawn):
     scores = []
@@ -113,7 +116,7 @@ def test_skipped_chips_are_recorded(tmp_path, folder):
 
 # ---- the command line
 
-@pytest.mark.parametrize('name', ['planet_resnet50', 'weather_resnet18', 'bench_recipe'])
+@pytest.mark.parametrize('name', ['planet_resnet50', 'weather_resnet18', 'bench/recipe'])
 @pytest.mark.parametrize('args,status,said', [(['--help'], 0, '--valid_pct'), (['--vald_pct', '.3'], 2, 'did you mean --valid_pct?'),
     (['--epochs', 'three'], 2, 'epochs')])
 def test_options_are_looked_at_before_torch(name, args, status, said, tmp_path):
@@ -149,46 +152,74 @@ def fails(tmp_path, drawn, match, error=UserError, **options):
 
 @pytest.mark.parametrize('option,value', [('thresh', 1.5), ('thresh', -.1), ('thresh', float('nan')), ('valid_pct', 2), ('size', 8),
     ('bs', 0), ('epochs', 0), ('lr', 0), ('workers', -1), ('seed', -1)])
-def test_options_outside_their_limits(tmp_path, drawn, option, value): fails(tmp_path, drawn, f'--{option} .* is outside', **{option: value})
-@pytest.mark.parametrize('options,said', [(dict(folds=1), '--folds 1 leaves no chip to train on'), (dict(folds=-2), '--folds -2 is outside'),
-    (dict(folds=3, fold=3), '--fold 3 is none of the 3 folds: they go from 0 to 2'), (dict(fold=1), '--fold 1 needs --folds'), (dict(folds=61), '--folds 61 of 60')])
+def test_options_outside_their_limits(tmp_path, drawn, option, value): fails(tmp_path, drawn, f'`{option}` .* is outside', **{option: value})
+@pytest.mark.parametrize('options,said', [(dict(folds=1), '`folds` 1 leaves no chip to train on'), (dict(folds=-2), '`folds` -2 is outside'),
+    (dict(folds=3, fold=3), '`fold` 3 is none of the 3 folds: they go from 0 to 2'), (dict(fold=1), '`fold` 1 needs `folds`'), (dict(folds=61), '`folds` 61 of 60')])
 def test_folds_that_there_are_not(tmp_path, drawn, options, said): fails(tmp_path, drawn, said, **options)
 def test_unknown_arch(tmp_path, drawn): fails(tmp_path, drawn, 'did you mean', arch='resnet51')
-def test_weights_of_another_arch(tmp_path, drawn, real_weights): fails(tmp_path, drawn, 'it fits --arch resnet50', weights=str(real_weights))
+def test_weights_of_another_arch(tmp_path, drawn, real_weights): fails(tmp_path, drawn, 'it fits .*resnet50', weights=str(real_weights))
 def test_missing_weights(tmp_path, drawn): fails(tmp_path, drawn, 'no such file', weights='resnet.pth')
 
 def test_broken_chip(tmp_path, folder):
     jpg = folder/'train-jpg'/'train_4.jpg'
     jpg.write_bytes(jpg.read_bytes()[:900])
-    fails(tmp_path, folder, 'train_4.jpg.*--skip_bad')
+    fails(tmp_path, folder, 'train_4.jpg.*skip_bad')
 
 def test_output_that_is_a_file(tmp_path, drawn):
     (tmp_path/'file').write_text('')
-    with pytest.raises(UserError, match='--out: no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'file'))
+    with pytest.raises(UserError, match='`out` .*no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'file'))
 
 @pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write into a folder that is read-only')
 def test_output_that_is_read_only(tmp_path, drawn):
     (tmp_path/'locked').mkdir(mode=0o500)
-    with pytest.raises(UserError, match='--out: no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'locked'))
+    with pytest.raises(UserError, match='`out` .*no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'locked'))
 
 def test_a_disk_that_fills_up_at_the_end(tmp_path, drawn):
-    "A real disk of 100 kB, which the exported learner overflows."
+    "A real disk of 1 MB, which the exported learner overflows."
     small = tmp_path/'small'
     small.mkdir()
-    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=100k', 'tmpfs', small], capture_output=True).returncode:
+    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small], capture_output=True).returncode:
         pytest.skip('no small disk can be mounted: it takes root on Linux')
     try:
         args = [o for k, v in quick.items() for o in (f'--{k}', v)]
         done = command('planet_resnet50', *args, '--data', drawn, '--out', small, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
         assert done.returncode == 1 and 'the disk is full' in done.stderr and done.stderr.count('\n') == 1
-        assert 'F2 at 0.2' in done.stdout, 'the scores are not lost'
-        assert not list(small.glob('*/*')) and not list(small.glob('*/.*'))
+        folder, = small.glob('*/*') # what fitted is kept
+        assert {'history.csv', 'validation.csv', 'tags.csv', 'record.json'} <= {p.name for p in folder.iterdir()}
+        assert json.loads((folder/'record.json').read_text())['scores']['f2'] > 0
     finally: subprocess.run(['umount', small])
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, drawn, monkeypatch):
+@pytest.mark.parametrize('error,status', [(KeyboardInterrupt, 'interrupted'), (ZeroDivisionError, 'failed')])
+def test_a_run_that_does_not_end_keeps_what_there_is(tmp_path, drawn, monkeypatch, error, status):
+    from planet.learner import History
+    after = History.after_epoch
+    def stop(self):
+        after(self)
+        if len(self.rows) == 1: raise error('stop')
+    monkeypatch.setattr(History, 'after_epoch', stop)
+    with pytest.raises(error): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
+    record, folder = last_record(tmp_path)
+    assert record['status'] == status and record['data']['chips'] == 60 and record['options']['seed'] == 42
+    assert len(pd.read_csv(folder/'history.csv')) == 1
+
+def test_a_figure_that_fails_is_a_warning(tmp_path, drawn, monkeypatch, capsys):
+    from planet import plots
+    def fails(*args, **kwargs): raise ValueError('cannot be drawn')
+    monkeypatch.setattr(plots, 'predictions_sheet', fails)
+    planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
+    record, folder = last_record(tmp_path)
+    warning = 'figure predictions could not be drawn (ValueError: cannot be drawn)'
+    assert record['status'] == 'done' and record['warnings'] == [warning] and f'WARNING: {warning}' in capsys.readouterr().out
+    assert (folder/'learner.pkl').exists() and not (folder/'predictions.png').exists()
+
+def test_ctrl_c_after_the_scores_keeps_them(tmp_path, drawn, monkeypatch):
+    from planet import plots
     def interrupt(*args, **kwargs): raise KeyboardInterrupt
-    monkeypatch.setattr('planet.learner.fine_tune', interrupt)
-    fails(tmp_path, drawn, '', error=KeyboardInterrupt)
+    monkeypatch.setattr(plots, 'loss_curves', interrupt)
+    with pytest.raises(KeyboardInterrupt): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
+    record, folder = last_record(tmp_path)
+    assert record['status'] == 'interrupted' and record['scores']['f2'] > 0
+    assert {'validation.csv', 'tags.csv', 'history.csv', 'learner.pkl'} <= {p.name for p in folder.iterdir()}
 
 def test_two_runs_of_one_second_have_a_folder_each(tmp_path):
     from planet.runs import Run

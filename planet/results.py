@@ -1,0 +1,241 @@
+"""What a scored validation set says: probabilities, targets, names, decision rule, scores with intervals, a table by tag.
+
+`evaluate(learn)` gives a `TagsResult` (multi-label) or a `ClassResult` (single-label). A score is added in one place, the
+dictionary `SCORES` of its class; metrics given to the learner appear among the scores under their own names.
+"""
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+import numpy as np, pandas as pd, torch
+from planet.amazon import WEATHER
+from planet.losses import accuracy_multi
+from planet.metrics import (best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide, fbeta_per_chip,
+                            tag_table)
+
+__all__ = ['AboveThreshold', 'Likeliest', 'Score', 'Result', 'TagsResult', 'ClassResult', 'evaluate']
+
+# ---- decision rules
+
+@dataclass(frozen=True)
+class AboveThreshold:
+    "The decision rule of multi-label tagging: every tag whose probability lies above a threshold."
+    thresh:object = 0.2 # one number, or one for each tag
+    def __call__(self, probs): return probs > torch.as_tensor(self.thresh, dtype=probs.dtype, device=probs.device)
+    def __str__(self): return f'{self.thresh:g}' if np.ndim(self.thresh) == 0 else 'thresholds per tag'
+    def facts(self) -> dict: return dict(kind='thresh', thresh=np.asarray(self.thresh).tolist())
+
+@dataclass(frozen=True)
+class Likeliest:
+    "The decision rule of single-label classification: the class with the highest probability."
+    def __call__(self, probs): return probs.argmax(1)
+    def __str__(self): return 'the likeliest class'
+    def facts(self) -> dict: return dict(kind='argmax')
+
+# ---- scores
+
+@dataclass(frozen=True)
+class Score:
+    "One score of a result: how a report calls it, how it is computed, and what it has to beat."
+    label:str # `{rule}` stands for the decision rule
+    of:object # result -> number, or None where it cannot be computed
+    baseline:object = None # result -> the same for an answer that never looks at a chip
+    per_chip:object = None # result -> `(n,)` numbers whose mean the score is: it then has a confidence interval
+
+def _enough(r): return len(r) >= 10 # folds to tune on
+
+class Result:
+    """A scored validation set. A subclass says which `SCORES` there are and what one row of its table is.
+
+    `scores` maps each name to a number rounded to 5 digits, `NAME_baseline` to what it has to beat and `NAME_interval` to
+    its 95 % bootstrap interval over chips."""
+    SCORES, table_name, things = {}, 'table', 'validation chips'
+
+    def __init__(self,
+        probs, # `(n, tags)` between 0 and 1
+        targs, # `(n, tags)` of 0 and 1, or `(n,)` class numbers
+        names, # of the n chips
+        vocab, # of the columns
+        rule, # decision rule: probabilities -> decisions
+        losses=None, # `(n,)` or more: the loss of each chip
+        train=None, # `(m, tags)` of 0 and 1: the training set's targets, for the baselines
+        loss_func=None, # to compute the loss of the base rates with
+        metrics:dict=None, # name -> number: the learner's own metrics
+    ):
+        self.probs, self.targs, self.names, self.vocab, self.rule = probs, targs, list(names), list(vocab), rule
+        self.losses, self.train, self.loss_func, self.metrics = losses, train, loss_func, metrics or {}
+
+    def __len__(self): return len(self.probs)
+
+    @cached_property
+    def pred(self): return self.rule(self.probs)
+
+    @cached_property
+    def scores(self) -> dict:
+        found, given = {}, {k: s for k, s in self.SCORES.items()}
+        for name, s in given.items(): found[name] = s.of(self)
+        for name, s in given.items():
+            if s.baseline is not None and self.train is not None: found[f'{name}_baseline'] = s.baseline(self)
+        found = {k: v for k, v in self.metrics.items() if k not in found} | found
+        found = {k: None if v is None else round(float(v), 5) for k, v in found.items()}
+        for name, s in given.items():
+            if s.per_chip is not None:
+                found[f'{name}_interval'] = [round(o, 5) for o in bootstrap_interval(s.per_chip(self))]
+        return found
+
+    @cached_property
+    def table(self) -> pd.DataFrame: raise NotImplementedError
+
+    @property
+    def probabilities(self) -> pd.DataFrame: # `image_name`, then a column a tag
+        "The probability of every tag on every chip, by name."
+        table = pd.DataFrame(np.asarray(self.probs, dtype=float), columns=self.vocab)
+        table.index = pd.Index(self.names, name='image_name')
+        return table
+
+    def rows(self): # (label, value, baseline, interval) of each score
+        "What a report shows of the scores."
+        for name, s in self.SCORES.items():
+            label = s.label.format(rule=self.rule)
+            yield label, self.scores[name], self.scores.get(f'{name}_baseline'), self.scores.get(f'{name}_interval')
+        for name in self.metrics:
+            if name not in self.SCORES: yield name, self.scores[name], None, None
+
+    def report(self, baseline='best constant') -> str:
+        "The table by tag or class first, the scores with their baselines and confidence intervals last."
+        lines = [self.table_report(), '', f"{f'{len(self):,} {self.things}':<28}{'score':>9}{baseline:>18}"]
+        for label, value, base, interval in self.rows():
+            shown = '-' if value is None else f'{value:.4f}'
+            note = f'   95 % interval {interval[0]:.3f} to {interval[1]:.3f}' if interval else ''
+            lines.append(f"{label:<28}{shown:>9}{'' if base is None else f'{base:.4f}':>18}{note}".rstrip())
+        return '\n'.join(lines)
+
+    def figures(self, dls): # yields (name, function that draws, its arguments)
+        "The figures of a record."
+        return []
+
+    def facts(self) -> dict:
+        "What a record says of this result."
+        return dict(scores=self.scores, rule=self.rule.facts())
+
+def _constant(r): return best_constant(r.train > 0.5).expand_as(r.truth)
+
+class TagsResult(Result):
+    """A scored multi-label validation set.
+
+    `f2` and `accuracy_multi` follow the decision rule; `f2_tuned` has one threshold a tag, tuned on other validation chips
+    than it is scored on (5 folds); `f2_decided` each chip's tag set of highest expected F2. The baselines are constant
+    answers of the training set: the tag set with the best F2, every tag that more than half of the chips have, and the
+    base rates. `table` has a row a tag: count, precision, recall, F2, average precision."""
+    table_name = 'tags'
+    SCORES = dict(
+        f2=Score('F2 at {rule}', lambda r: r.f2_per_chip.mean(), lambda r: fbeta_per_chip(_constant(r), r.truth).mean(),
+                 lambda r: r.f2_per_chip),
+        f2_tuned=Score('F2, thresholds per tag tuned',
+                       lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds).score if _enough(r) else None),
+        f2_decided=Score('F2, best expected set', lambda r: fbeta_per_chip(
+            decide(r.probs, exclusive=r.exclusive, vocab=r.vocab), r.truth).mean()),
+        accuracy_multi=Score('accuracy_multi at {rule}', lambda r: (r.pred == r.truth).float().mean(),
+                             lambda r: accuracy_multi(r.rates.expand_as(r.targs), r.targs, sigmoid=False)),
+        valid_loss=Score('loss', lambda r: None if r.losses is None else r.losses.mean(), lambda r: r.rates_loss))
+
+    @cached_property
+    def truth(self): return self.targs > 0.5
+    @cached_property
+    def f2_per_chip(self): return fbeta_per_chip(self.pred, self.truth)
+    @property
+    def exclusive(self): return WEATHER if set(WEATHER) <= set(self.vocab) else None
+    @cached_property
+    def rates(self):
+        "How often each tag occurs in the training set, `(tags,)`, each strictly between 0 and 1."
+        from planet.learner import base_rates
+        return base_rates(self.train)
+    @property
+    def rates_loss(self):
+        "The loss of answering every chip with the base rates."
+        if self.loss_func is None: return None
+        from planet.learner import base_logits, softmax_group
+        return self.loss_func(base_logits(self.rates, softmax_group(self.loss_func)).expand_as(self.targs), self.targs).mean()
+
+    @cached_property
+    def table(self): return tag_table(self.probs, self.targs, self.vocab, getattr(self.rule, 'thresh', 0.5))
+
+    def table_report(self) -> str:
+        "A line a tag: validation chips that have it, precision, recall, F2."
+        lines = [f"{'tag':<24}{'count':>9}{'precision':>11}{'recall':>9}{'F2':>9}"]
+        for tag, r in self.table.sort_values('count', ascending=False).iterrows():
+            has = int(r['count'])
+            lines.append(f'{tag:<24}{has:>9}' + (f'{r.precision:>11.2f}{r.recall:>9.2f}{r.fbeta:>9.2f}' if has else
+                                                 f"{'-':>11}{'-':>9}{'-':>9}"))
+        return '\n'.join(lines)
+
+    def figures(self, dls):
+        from planet import plots
+        thresh, base = self.rule.thresh if np.ndim(self.rule.thresh) == 0 else None, self.scores.get('f2_baseline')
+        yield 'threshold', plots.score_against_threshold, self.probs, self.targs, thresh, base
+        shown = range(min(12, len(self)))
+        def draw():
+            pixels = [plots.as_array(dls.valid_ds[i][0]) for i in shown]
+            return plots.predictions_sheet(pixels, self.tags_of(self.truth[:12]), self.tags_of(self.pred[:12]))
+        yield 'predictions', draw
+
+    def tags_of(self, hot) -> list: # a list of tags for each row
+        "The names of the tags that are true in each row."
+        return [[tag for tag, yes in zip(self.vocab, row) if yes] for row in hot]
+
+class ClassResult(Result):
+    "A scored single-label validation set: accuracy, loss, and a confusion table (a row a true class)."
+    table_name = 'classes'
+    SCORES = dict(
+        accuracy=Score('accuracy', lambda r: r.right.mean(), lambda r: (r.rates.argmax() == r.targs).float().mean(),
+                       lambda r: r.right),
+        valid_loss=Score('loss', lambda r: None if r.losses is None else r.losses.mean(),
+                         lambda r: -r.rates.log()[r.targs].mean()))
+
+    @cached_property
+    def right(self): return (self.pred == self.targs).float()
+    @cached_property
+    def rates(self):
+        "How often each class occurs in the training set, `(classes,)`."
+        from planet.learner import base_rates
+        return base_rates(self.train)
+
+    @cached_property
+    def table(self):
+        true, pred = (pd.Categorical.from_codes(np.asarray(o), self.vocab) for o in (self.targs, self.pred))
+        return pd.crosstab(true, pred, dropna=False).rename_axis(index='true', columns='predicted')
+
+    def table_report(self) -> str:
+        "The confusion table."
+        return str(self.table)
+
+# ---- from a learner
+
+def _metric_values(learn, logits, targs):
+    "The learner's metrics on these logits, name -> number; one that cannot be computed this way is left out."
+    found = {}
+    batch = SimpleNamespace(pred=logits, y=targs, yb=(targs,), to_detach=learn.to_detach, loss=None)
+    for metric in learn.metrics:
+        try:
+            metric.reset()
+            metric.accumulate(batch)
+            found[metric.name] = float(metric.value)
+        except (AttributeError, TypeError, ValueError): continue # it wants more of a learner than predictions
+    return found
+
+def evaluate(
+    learn, # a trained `Learner`, multi-label or single-label
+    names=None, # of the validation chips, in the order of `learn.dls.valid`; by default those of their files
+    rule=None, # the decision rule; by default tags above the threshold of the loss function, or the likeliest class
+    dl=None, # another `DataLoader` than that of the validation set
+) -> Result:
+    "Score a learner on its validation set, beside the best that an answer which never looks at a chip can do."
+    from planet.learner import train_targets
+    loss_func = learn.loss_func
+    logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)
+    probs = getattr(loss_func, 'activation', lambda x: x)(logits)
+    items = (learn.dls.valid if dl is None else dl).dataset.items
+    names = [getattr(item, 'stem', str(item)) for item in items] if names is None else names
+    kind = ClassResult if targs.ndim == 1 else TagsResult
+    if rule is None: rule = Likeliest() if kind is ClassResult else AboveThreshold(getattr(loss_func, 'thresh', 0.5))
+    return kind(probs, targs, names, learn.dls.vocab, rule, losses, train_targets(learn.dls), loss_func,
+                _metric_values(learn, logits, targs))

@@ -1,0 +1,261 @@
+"""Training and validation sets: an official split, a random one, or multi-label stratified folds; duplicates stay together.
+
+Every way of splitting gives one `Split`. Chips show the same where their pixels are equal (`duplicates`), and chips of one
+group (a scene, a site) resemble one another: both lie on one side, since a score on what was trained on flatters.
+"""
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+import hashlib, os, re
+import numpy as np, pandas as pd
+from planet.chips import Chips
+from planet.cli import UserError, say
+from planet.images import same_pixels
+from planet.options import check_options
+
+__all__ = ['Split', 'duplicates', 'kept_together', 'random_split', 'make_folds', 'folds_file', 'find_folds', 'fold_split',
+           'split_file', 'split_chips']
+
+@dataclass(frozen=True)
+class Split:
+    "Rows of the training and of the validation set, and what a record says of how they were chosen."
+    train: list # positions in the table of chips
+    valid: list
+    facts: dict = field(default_factory=dict) # `kind`: random, folds, table or file; and what made it
+
+# ---- what stays together
+
+def duplicates(
+    chips:Chips, # chips with their files
+) -> np.ndarray: # `(chips,)`: the row of the first chip with the same pixels, which is most often its own
+    "Find chips with equal pixels, whatever their files are called and however they are compressed."
+    return same_pixels(chips.paths)
+
+def kept_together(
+    chips:Chips, # chips, perhaps with a `group` each
+) -> np.ndarray: # `(chips,)`: the first row of each set of chips that must lie on one side
+    "Connect duplicates and chips of one group, so that a split can keep them on one side."
+    first, group = duplicates(chips), getattr(chips, 'group', None)
+    if group is None: return first
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    n, codes = len(chips), pd.factorize(np.asarray(group, dtype=str))[0]
+    rows = np.arange(n)
+    edges = np.concatenate([first, pd.Series(rows).groupby(codes).transform('min').to_numpy()])
+    label = connected_components(coo_matrix((np.ones(2*n), (np.tile(rows, 2), edges)), (n, n)), directed=False)[1]
+    return pd.Series(rows).groupby(label).transform('min').to_numpy()
+
+# ---- at random
+
+def random_split(
+    chips:Chips, # chips with their files
+    valid_pct:float=0.2, # share of the chips in the validation set
+    seed:int=42, # of the draw
+) -> Split:
+    "fastai's `RandomSplitter`, but that duplicates and chips of one group follow the first of them."
+    from fastai.data.transforms import RandomSplitter
+    train, valid = RandomSplitter(valid_pct, seed=seed)(chips.paths)
+    first, held = kept_together(chips), np.zeros(len(chips), dtype=bool)
+    held[list(valid)] = True
+    held = held[first]
+    order = [int(row) for row in (*valid, *train)]
+    return Split([row for row in order if not held[row]], [row for row in order if held[row]],
+                 dict(kind='random', valid_pct=valid_pct, seed=seed))
+
+# ---- folds
+
+def make_folds(
+    chips:Chips, # tagged chips
+    folds:int=5, # how many
+    seed:int=42, # of the draw among equally good folds
+) -> pd.Series: # the fold (0 to `folds`-1) of each chip, by image name, in the order of the table
+    """Multi-label stratified folds: each tag is spread as evenly as its chips allow; duplicates and groups stay together.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011) distributes the rarest tag first, then the next. It
+    can still put all chips of a rare tag into one fold, so single chips are moved until each tag of two distinct chips is
+    in two folds at least, and so in every training set. A tag of fewer chips than `folds` is missing from some validation
+    sets, and one of a single chip from one training set: no folds can help that. The order of the rows does not matter.
+
+    Raises `UserError` where there are fewer distinct chips (or groups) than folds.
+    """
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+    names = list(chips.table.image_name)
+    chips = chips[np.argsort(np.array(names, dtype=str), kind='stable')]
+    rows, group = np.unique(kept_together(chips), return_inverse=True)
+    if len(rows) < folds:
+        what = 'distinct chips' if getattr(chips, 'group', None) is None else 'groups of chips'
+        raise UserError(f'{folds} of {len(rows)} {what}: there must be as many as folds', option='folds')
+    hot = np.zeros((len(rows), len(chips.vocab)), dtype=bool)
+    np.logical_or.at(hot, group, chips.targets)
+    fold = np.zeros(len(rows), dtype=int)
+    cut = MultilabelStratifiedKFold(folds, shuffle=True, random_state=seed).split(hot, hot)
+    for f, (_, held) in enumerate(cut): fold[held] = f
+    return pd.Series(_spread(fold, hot, folds, seed)[group], chips.table.image_name, name='fold').loc[names]
+
+def _in_one_fold(fold, hot, folds):
+    "Tags of several chips that lie in one fold alone, and folds without a chip."
+    counts = np.stack([hot[fold == f].sum(0) for f in range(folds)])
+    tags = np.flatnonzero((counts.sum(0) > 1) & ((counts > 0).sum(0) == 1))
+    return tags, np.flatnonzero(np.bincount(fold, minlength=folds) == 0)
+
+def _spread(fold, hot, folds, seed, tries=50, candidates=30):
+    "`fold` with single chips moved until `_in_one_fold` finds nothing: of some random moves the one that leaves least."
+    rng, best = np.random.default_rng(seed), fold
+    def left(fold): return sum(map(len, _in_one_fold(fold, hot, folds)))
+    for _ in range(tries*hot.shape[1]):
+        tags, empty = _in_one_fold(fold, hot, folds)
+        if not len(tags) + len(empty): return fold
+        sizes = np.bincount(fold, minlength=folds)
+        movable = np.flatnonzero(fold == sizes.argmax()) if len(empty) else np.flatnonzero(hot[:, rng.choice(tags)])
+        moves = []
+        for row in rng.permutation(movable)[:candidates]:
+            for to in (empty if len(empty) else range(folds)):
+                if to == fold[row]: continue
+                moved = fold.copy()
+                moved[row] = to
+                moves.append((left(moved), sizes[to], rng.random(), row, to))
+        *_, row, to = min(moves)
+        fold = fold.copy()
+        fold[row] = to
+        if left(fold) < left(best): best = fold
+    return best # so few chips with so many tags that there may be no better
+
+def folds_file(
+    chips:Chips, # the whole set, of which an experiment may take a part
+    folds:int=5, seed:int=42, # as in `make_folds`
+    out='runs', # where records lie
+) -> Path:
+    "Path of the file of folds: its name has a hash of names, tags and groups, so that other chips have another file."
+    group = getattr(chips, 'group', None)
+    columns = [chips.table.image_name, [' '.join(tags) for tags in chips.table.tags], *([] if group is None else [group])]
+    digest = hashlib.blake2b('\n'.join(sorted(map(','.join, zip(*columns)))).encode(), digest_size=4).hexdigest()
+    name = re.sub(r'[^\w.-]+', '-', Path(chips.root).resolve().name) or 'chips'
+    return Path(out).expanduser()/'folds'/f'{name}-{folds}folds-seed{seed}-{digest}.csv'
+
+def find_folds(
+    chips:Chips, # the whole set
+    folds:int=5, seed:int=42, # as in `make_folds`
+    out='runs', # where records lie; the chips' own folder may be read-only
+) -> pd.Series: # the fold of each chip, by image name, in the order of the table
+    """Read the folds from `folds_file`, which is made where there is none: `image_name,fold`, a row a chip.
+
+    What is in the file counts, so folds of your own (by scene, say) may take its place. Raises `UserError` where it cannot
+    be written, or where it does not give each chip one of the folds; the file is never overwritten.
+    """
+    path, names = folds_file(chips, folds, seed, out), list(chips.table.image_name)
+    if path.exists(): return _read_folds(path, names, folds)
+    made = make_folds(chips, folds, seed)
+    part = path.with_name(f'.{path.name}-{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.to_csv(part)
+        part.replace(path) # whole or not at all
+    except OSError as e:
+        raise UserError(f'{out}: folds cannot be written to {path} ({e.strerror}): name another folder', option='out') from None
+    finally:
+        with suppress(OSError): part.unlink()
+    return made
+
+def _misfit(path, why): return UserError(f'{path} {why}: mend it, or delete it and it is made again')
+
+def _read_names(path, columns):
+    "A CSV of strings with a row a chip and the columns `image_name` and one of `columns`; `UserError` for any other."
+    try: read = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as e: raise _misfit(path, f'cannot be read ({e})') from None
+    if len(read.columns) != 2 or read.columns[0] != 'image_name' or read.columns[1] not in columns:
+        raise _misfit(path, f"lacks the columns image_name,{' or '.join(columns)}")
+    if read.image_name.duplicated().any(): raise _misfit(path, 'names a chip twice')
+    return read.set_index('image_name').iloc[:, 0]
+
+def _read_folds(path, names, folds):
+    "The folds in the file `path`, by image name, in the order of `names`; `UserError` where they do not fit."
+    read = _read_names(path, ['fold'])
+    missing = set(names) - set(read.index)
+    if missing or len(read) != len(names):
+        such = f', such as {min(missing)}' if missing else ''
+        raise _misfit(path, f'has {len(read)} chips and not the {len(names)} of the table{such}')
+    if odd := set(read) - {str(f) for f in range(folds)}:
+        raise _misfit(path, f'has a fold {min(odd)!r}, and they go from 0 to {folds-1}')
+    if empty := {str(f) for f in range(folds)} - set(read): raise _misfit(path, f'has no chip in fold {min(empty)}')
+    return read.astype(int).loc[names]
+
+def fold_split(
+    chips:Chips, # the chips to split
+    folds:int=5, fold:int=0, seed:int=42, out='runs', # as in `find_folds`; `fold` is the validation set
+    whole:Chips=None, # the set that the folds are made of, where `chips` are only some of it
+) -> Split:
+    "One of several stratified folds is the validation set; says which file they are in."
+    whole = chips if whole is None else whole
+    held = (find_folds(whole, folds, seed, out).loc[list(chips.table.image_name)] == fold).to_numpy()
+    train, valid = (np.flatnonzero(o).tolist() for o in (~held, held))
+    path = folds_file(whole, folds, seed, out)
+    return Split(train, valid, dict(kind='folds', folds=folds, fold=fold, seed=seed, folds_file=str(path)))
+
+# ---- a split that comes with the chips, or in a file
+
+TRUE, FALSE = ('1', '1.0', 'true', 'yes', 'valid', 'validation', 'val', 'dev'), ('0', '0.0', 'false', 'no', 'train', 'training')
+
+def split_file(
+    path, # a CSV with `image_name` and `is_valid` (true or false) or `split` (train or valid)
+    chips:Chips, # each of them has its row; chips called `test` belong to neither side
+) -> Split:
+    "Read the training and validation sets from a file; raises `UserError` where it does not fit the chips."
+    read = _read_names(path, ['is_valid', 'split'])
+    if missing := set(chips.table.image_name) - set(read.index):
+        raise UserError(f'{path} does not say where {len(missing)} of {len(chips)} chips belong, such as {min(missing)}', option='split')
+    side = read.str.strip().str.lower().loc[list(chips.table.image_name)]
+    if odd := sorted(set(side) - {*TRUE, *FALSE, 'test'}):
+        raise UserError(f'{path} has {odd[0]!r} for {side.index[side == odd[0]][0]}: write train or valid', option='split')
+    train, valid = (np.flatnonzero(side.isin(words)).tolist() for words in (FALSE, TRUE))
+    return Split(train, valid, dict(kind='file', split_file=str(path)))
+
+# ---- one way to all of them
+
+def split_chips(
+    chips:Chips, # the chips to split
+    valid_pct:float=0.2, # share of the chips in the validation set, in a random split
+    seed:int=42, # of a random split or of folds
+    folds:int=0, # stratified folds; 0: none
+    fold:int=0, # the fold that is the validation set
+    out='runs', # where records lie, and the folds with them
+    split:str='auto', # `auto`: the table's own split if it has one, else random; `random`; or a CSV file, as in `split_file`
+    whole:Chips=None, # the set that folds are made of, where `chips` are only some of it
+) -> Split:
+    """Split chips into a training and a validation set; duplicates stay together. The same options give the same split.
+
+    Says which split was taken, which tags no training chip shows, and whether a given split has duplicates on both sides.
+    Raises `UserError` where too little is left to train on or to score, or where options or a file do not fit.
+    """
+    check_options(dict(valid_pct=valid_pct, seed=seed, folds=folds, fold=fold))
+    official = getattr(chips, 'official', None)
+    if folds: found, asked = fold_split(chips, folds, fold, seed, out, whole), f'fold {fold} of {folds}'
+    elif split not in ('auto', 'random'): found, asked = split_file(Path(split).expanduser(), chips), split
+    elif split == 'auto' and official is not None:
+        train, valid = ([row for row, side in enumerate(official) if side == of] for of in ('train', 'valid'))
+        found, asked = Split(train, valid, dict(kind='table')), "the table's own split"
+    else: found, asked = random_split(chips, valid_pct, seed), f'`valid_pct` {valid_pct:g}'
+    if len(found.train) < 2 or len(found.valid) < 1:
+        raise UserError(f'{asked} of {len(chips)} chips leaves {len(found.train)} to train on and {len(found.valid)} to score: '
+                        'two and one are needed at least (duplicates stay together)')
+    if found.facts['kind'] != 'random':
+        where = found.facts.get('folds_file')
+        say(f'split: {asked}, {len(found.train):,} chips to train on, {len(found.valid):,} in the validation set'
+            + (f' ({where})' if where else '; `split` random draws another' if found.facts['kind'] == 'table' else ''))
+    for remark in _remarks(chips, found): say(f'split: {remark}')
+    return found
+
+def _remarks(chips, split):
+    "What a user should know of a split."
+    hot, folds = chips.targets, split.facts.get('folds', 0)
+    counts, learnt = hot.sum(0), hot[split.train].any(0)
+    def named(which):
+        tags = [f"{chips.vocab[i]} ({n} chip{'s'*(n > 1)})" for i, n in enumerate(counts.tolist()) if n and which[i]]
+        return ', '.join(tags[:4]) + (f' and {len(tags)-4} more tags' if len(tags) > 4 else '')
+    if missing := named(~learnt):
+        yield f'no training chip shows {missing}' + ('' if folds else '; `folds` train on each tag that several chips show')
+    if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
+    if split.facts['kind'] != 'random': # a file may be older than the images, or edited
+        first = duplicates(chips)
+        if both := len(set(first[split.train]) & set(first[split.valid])):
+            todo = ': delete the file of folds and it is made again' if folds else ': scores on them flatter'
+            yield f'{both} chips have a duplicate on the other side{todo}'
