@@ -1,37 +1,50 @@
-"Tagged chips as one value, `Chips`, and the readers of label tables and folders that yield it. Nothing here fetches or draws."
-from dataclasses import dataclass, field
+"Tagged chips as one value, `Chips`, and `from_folder`, which reads and checks a folder of them. Nothing here downloads or draws."
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-import os
+import os, re
 import numpy as np, pandas as pd
+from planet.amazon import like_ours
 from planet.cli import UserError
-from planet.files import SUFFIXES, existing_folder
+from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, find_images, images_in, match_images, stem, walk_images
+from planet.quality import Finding, check_images, check_readable, check_same_file, check_table, count, notes, some, stop_at_faults
+from planet.tables import LabelTable, raw_table, split_name
 
-__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table', 'find_images', 'from_folder']
+__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table', 'find_images', 'read_folder',
+           'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
-FOLDERS = 'train', 'train-jpg', '.'
 
 @dataclass
 class Chips:
     "Tagged chips: the one value that every source yields and every consumer takes."
-    table: pd.DataFrame # a row a chip: `image_name`, `tags` (a list of str, in the vocab's order), `path`
+    table: pd.DataFrame # a row a chip: `image_name`, `tags` (a list of str, in the vocab's order), `path`; perhaps `split`, `group`
     vocab: list[str] # every tag of the whole table, sorted, so that none can be missing from a training split
     source: str # what they are, in a few words
     root: Path # the folder they lie in
     left_out: list[str] = field(default_factory=list) # image names of broken files that were left out
+    read: list[str] = field(default_factory=list) # how the table was read, where it is not in the plain form: 'tags separated by ";"'
+    notes: list[str] = field(default_factory=list) # what the checks found worth knowing
+    bands: list[str] = None # names of the bands of an image, in the order of its channels; `None`: red, green, blue
+    stats: tuple = None # mean and standard deviation of each band, between 0 and 1; `None`: those that the weights were trained with
 
     def __len__(self): return len(self.table)
     def __getitem__(self, rows) -> 'Chips':
         "The chips at `rows` (a list, an array or a slice of positions), with the whole vocab."
-        return Chips(self.table.iloc[rows].reset_index(drop=True), self.vocab, self.source, self.root, self.left_out)
-
-    def facts(self, dls) -> dict:
-        "What a record says of these chips and of their split into `dls`."
-        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab,
-                    train=len(dls.train_ds), valid=len(dls.valid_ds), left_out=self.left_out)
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True))
 
     @property
     def paths(self) -> list[Path]: return list(self.table.path)
+
+    @property
+    def official(self) -> list[str]|None:
+        "The split that the data set comes with: 'train' or 'valid' for each chip; `None` where it has none."
+        return list(self.table.split) if 'split' in self.table else None
+
+    @property
+    def groups(self) -> list[str]|None:
+        "The group of each chip (its scene or site), which a split should keep on one side; `None` where the table has none."
+        return list(self.table.group) if 'group' in self.table else None
 
     @property
     def targets(self) -> np.ndarray: # bool, `(chips, tags)`
@@ -41,80 +54,161 @@ class Chips:
         for row, tags in enumerate(self.table.tags): hot[row, [column[t] for t in tags]] = True
         return hot
 
+    def describe(self) -> list[str]:
+        "Lines that say which chips these are, how their table was read, and what the checks found."
+        where = '' if self.source == str(self.root) else f' ({self.root})'
+        return [', '.join([f'{len(self):,} chips', f'{len(self.vocab)} tags', f'{self.source}{where}', *self.read]), *self.notes]
+
+    def facts(self, dls=None) -> dict:
+        "What a record says of these chips, and of their split into `dls`."
+        sides = {} if dls is None else dict(train=len(dls.train_ds), valid=len(dls.valid_ds))
+        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab, **sides, left_out=self.left_out,
+                    read=self.read, notes=self.notes)
+
     def without(self, bad:dict, # path -> what is wrong with it
                 skip:bool=False, # leave such chips out, rather than raise?
                ) -> 'Chips':
         "These chips less the `bad` ones, which are named in `left_out`; raises `UserError` unless `skip`."
         if not bad: return self
-        named = '; '.join(f'{p} ({why})' for p, why in list(bad.items())[:3])
-        if not skip: raise UserError(f"{len(bad)} of {len(self)} chips cannot be read: {named}{' ...' if len(bad)>3 else ''}. "
-                                     "Fetch them again, or leave them out with --skip_bad")
+        fault = check_readable(self.table.image_name, [bad.get(p, '') for p in self.paths])
+        if not skip: stop_at_faults([fault], self.root)
         broken = self.table.path.isin(bad)
-        left = Chips(self.table[~broken].reset_index(drop=True), self.vocab, self.source, self.root,
-                     self.left_out + list(self.table.image_name[broken]))
-        if len(left) < 2: raise UserError(f"{self.root}: {named}; {len(left)} readable chips are left, and training needs two at least")
+        left = replace(self, table=self.table[~broken].reset_index(drop=True), left_out=self.left_out + list(self.table.image_name[broken]))
+        if len(left) < 2: raise UserError(f"{self.root}: {fault.found}: {some(fault.examples)}; {len(left)} readable chips are left, and training needs two at least")
         return left
 
-def table_path(root):
-    "The label table of a folder: the first of `TABLES` that is there."
-    path = next((root/name for name in TABLES if (root/name).is_file()), None)
-    if path is None: raise UserError(f"{root} holds no label table: put one of {', '.join(TABLES)} there, with the columns image_name,tags")
-    return path
+    def checked(self, infos:dict, # path -> `ImageInfo`, from `ChipStore.infos`
+                skip:bool=False, # leave chips out that cannot be read, rather than raise?
+               ) -> 'Chips':
+        "These chips once their files were decoded: `without` those that cannot be read, and what the checks found in `notes`."
+        left = self.without({p: infos[p].bad for p in self.paths if infos[p].bad}, skip)
+        return replace(left, notes=left.notes + notes(check_images(list(left.table.image_name), [infos[p] for p in left.paths])))
 
-def raw_table(path):
-    "A label table as it stands, all of it strings; raises `UserError` where it is no table of `image_name` and `tags`."
-    try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except pd.errors.EmptyDataError: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as e: raise UserError(f"{path} is no table of comma-separated values: {e}") from None
-    if missing := [c for c in ('image_name', 'tags') if c not in table]:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)} (it has {', '.join(table.columns)}): "
-                        "name its columns image_name,tags")
-    if not len(table): raise UserError(f"{path} has a header and no rows: it needs a row a chip")
-    # pandas takes a first cell that the header does not name for an index, and would shift the others under wrong names
-    if not isinstance(table.index, pd.RangeIndex):
-        raise UserError(f"{path} has more cells in a row than names in its header: put spaces between the tags of a chip, not commas")
-    return table
+# ---- where the table is ------------------------------------------------------------------------------------------
 
-def read_table(path):
-    "`image_name` and `tags` of a label table, checked; tags become lists without repeats."
-    table = raw_table(path)
-    if (twice := table.image_name[table.image_name.duplicated()]).any():
-        raise UserError(f"{path} names {twice.nunique()} chips more than once, such as {', '.join(twice.unique()[:3])}: keep one row each")
-    table = table[['image_name', 'tags']].copy()
-    table['tags'] = [sorted(set(tags.split())) for tags in table.tags]
-    return table
+def _other_tables(root):
+    "Tables of another name than `TABLES`, but for those that name no tags."
+    return sorted(p for p in root.iterdir() if p.suffix.lower() in ('.csv', '.tsv') and p.is_file()
+                  and not re.match(r'\.|sample_submission|test', p.name, re.I))
 
-def find_images(root, names):
-    "The file of each of `names`, or `None`, from whichever of the usual folders holds the most of them."
-    endings = '', *SUFFIXES, *(s.upper() for s in SUFFIXES) # cameras write .JPG
-    def files(folder):
-        if not (root/folder).is_dir(): return {}
-        listed = {entry.name for entry in os.scandir(root/folder)}
-        found = {}
-        for name in names:
-            ending = next((s for s in endings if name+s in listed and (s or name.lower().endswith(SUFFIXES))), None)
-            if ending is not None: found[name] = root/folder/(name+ending)
-        return found
-    best = max((files(f) for f in FOLDERS), key=len)
-    return [best.get(name) for name in names]
+ARCHIVES = '.zip', '.7z', '.tar', '.tar.gz', '.tgz'
+def _archives(root): return [p.name for p in sorted(root.iterdir()) if p.name.startswith(('train', 'test')) and p.name.endswith(ARCHIVES)]
 
-def from_folder(root, # a folder with a label table and its images in `train/`, `train-jpg/` or beside it
+def table_path(root) -> Path:
+    "The label table of a folder: the first of `TABLES` that is there, else the only table; `UserError` where there is none."
+    path = next((root/name for name in TABLES if (root/name).exists()), None)
+    others = [] if path else _other_tables(root)
+    if path or len(others) == 1: return path or others[0]
+    above, books = root.resolve().parent, sorted(p.name for p in root.glob('*.xls*'))
+    kaggles = (root/'train-jpg').is_dir() or (root/'test-jpg').is_dir() or any('jpg.tar' in name or 'v2.csv' in name for name in _archives(root))
+    todo = (f"rename the right one of {', '.join(p.name for p in others)} to {TABLES[0]}" if others else
+            f"save {books[0]} as {TABLES[0]}, in CSV" if books else
+            f"{above} has one: give that folder" if any((above/name).is_file() for name in TABLES) else
+            f"put one of {', '.join(TABLES)} there, with the columns image_name,tags" + f", or planet-data get kaggle --to {root}"*kaggles)
+    raise UserError(f"{root} holds {'no label table' if not others else 'several tables, none called ' + ' or '.join(TABLES)}: {todo}")
+
+def _class_folders(root):
+    "A table of folders that are classes, perhaps within folders of splits (`train/wheat/1.jpg`); `None` where there are none."
+    def classes(folder): return {d: files for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith('.') and (files := images_in(d))}
+    splits = {d: kind for d in sorted(root.iterdir()) if d.is_dir() and (kind := split_name(d.name))}
+    found = [(p, d, kind) for s, kind in splits.items() for d, files in classes(s).items() for p in files]
+    if not found and not images_in(root):
+        found = [(p, d, None) for d, files in classes(root).items() for p in files]
+        if any(d.name in FOLDERS or HELD_OUT.match(d.name) for _, d, _ in found): return
+    if len({d.name for _, d, _ in found}) < 2: return
+    rows = pd.DataFrame(dict(image_name=[p.relative_to(root).as_posix() for p, *_ in found], tags=[[d.name] for _, d, _ in found]))
+    if found[0][2]: rows['split'] = [kind for *_, kind in found]
+    return LabelTable(root, rows, ['one folder a class'] + ['split by folder']*bool(found[0][2]), [])
+
+def read_table(path, label_delim:str='') -> pd.DataFrame: # `image_name`, `tags`
+    "`image_name` and `tags` of a label table, checked; tags become sorted lists without repeats."
+    table = raw_table(path, label_delim)
+    twice = table.rows.image_name.duplicated()
+    stop_at_faults([*table.findings, *[f for f in check_table(table.rows.image_name, table.rows.tags, Path(path).name) if twice.any() and f.check == 'names']], path)
+    return table.rows[['image_name', 'tags']].assign(tags=[sorted(set(tags)) for tags in table.rows.tags])
+
+# ---- what is in a folder -----------------------------------------------------------------------------------------
+
+def _official(table):
+    "Make a column of splits one of 'train' and 'valid', in place; what is to be said of it."
+    rows = table.rows
+    if 'split' not in rows: # a folder in the name tells as well
+        kinds = [next((k for part in re.split(r'[/\\]', n)[:-1] if (k := split_name(part))), '') for n in rows.image_name]
+        if not {'train'} < set(kinds) <= {'train', 'valid', 'test'}: return
+        rows['split'] = kinds
+        table.read.append('split by folder')
+    kinds = set(rows.split)
+    if kinds == {'train', 'valid', 'test'}:
+        left = int((rows.split == 'test').sum())
+        table.rows = rows[rows.split != 'test'].reset_index(drop=True)
+        yield Finding('split column', f"{count(left, 'chip')} of the split test left out", 'note', todo="they are neither trained on nor scored")
+    elif kinds == {'train', 'test'}:
+        rows['split'] = rows.split.replace('test', 'valid')
+        yield Finding('split column', "the split test is the validation set", 'note')
+    elif len(kinds) < 2:
+        table.rows = rows.drop(columns='split')
+        yield Finding('split column', f"names {', '.join(kinds)} alone", 'note', todo="a split is drawn")
+
+def read_folder(root:Path, # a folder with a label table and images
+                label_delim:str='', # what separates tags, as in `raw_table`
+               ) -> tuple[LabelTable|None, list, list[str], list[Finding]]: # the table, a path or `None` a row, the vocab, all findings
+    "Read and check a folder's table and look for its images; faults are among the findings, and nothing is raised."
+    findings, table = [], None
+    try: table = raw_table(table_path(root), label_delim)
+    except UserError as e:
+        table = None if any((root/name).exists() for name in TABLES) else _class_folders(root)
+        if table is None: return None, [], [], [Finding('table', str(e), 'FAULT')]
+    if table.path.name not in TABLES and table.path != root: table.read.insert(0, f'table {table.path.name}')
+    findings += table.findings
+    if ignored := [name for name in TABLES if (root/name).exists() and name != table.path.name]:
+        findings.append(Finding('table', f"{table.path.name} is read, and not", 'note', ignored))
+    findings += check_table(table.rows.image_name, table.rows.tags, table.path.name)
+    vocab = sorted({tag for tags in table.rows.tags for tag in tags})
+    findings += _official(table)
+    names = list(table.rows.image_name)
+    paths, how, unclear = match_images(root, names)
+    table.read += [f"{count(n, 'image name')} matched {said}" for said, n in how.items() if said]
+    return table, paths, vocab, [*findings, *check_same_file(names, paths), *_check_found(root, names, paths, unclear, vocab)]
+
+def _check_found(root, names, paths, unclear, vocab):
+    "Whether each row has its image and each image a row, and where missing ones may be had."
+    homes = Counter(p.parent for p in paths if p is not None).most_common()
+    missing = list(dict.fromkeys(n for n, p in zip(names, paths) if p is None))
+    shown = [f'{n} (one of {some(unclear[n], 2)})' if n in unclear else n for n in missing]
+    if missing: yield Finding('images', f"{len(missing):,} of {len(names):,} chips have no image" if homes else f"none of {len(names):,} chips has its image",
+                              'FAULT', shown, _how_to_get(root, vocab, homes[0][0] if homes else None, missing, unclear))
+    else: yield Finding('images', f"{some([f'{n:,} in {home}' for home, n in homes])}, one for each row")
+    used = set(paths)
+    unread = [f.name for f in map(root.joinpath, FOLDERS[:-1]) if f not in dict(homes) and images_in(f)] if homes else []
+    if unread: yield Finding('extra images', f"those in {unread[0]} are not read: more of the table's are in {homes[0][0]}", 'note')
+    if extra := [p.name for home, _ in homes for p in images_in(home) if p not in used]:
+        yield Finding('extra images', f"{len(extra):,} in {some([h for h, _ in homes], 1)} without a row", 'note', extra, "they are left alone")
+
+def _how_to_get(root, vocab, home, missing, unclear):
+    "Where the `missing` images may be had; `home` is where others lie, `None` where there are none."
+    if unclear: return "write the folder in the table as well, such as " + next(iter(unclear.values()))[0].relative_to(root).as_posix()
+    lost, place = {stem(re.split(r'[/\\]', name)[-1]) for name in missing}, home or root/'train'
+    away = Counter(p.parent for p in walk_images(root) if stem(p.name) in lost).most_common(1)
+    if away: return f"{away[0][1]:,} of them lie in {away[0][0]}: " + (f"move them to {home}" if home else f"rename it to {place}")
+    others = Counter(Path(f).suffix for _, _, files in os.walk(root) for f in files if Path(f).stem in lost).most_common(1)
+    if others: return f"{others[0][1]:,} of them lie there as {others[0][0]}, which is not read: save them as .png"
+    yours = f"put them into {place} ({', '.join(SUFFIXES[:3])} ...)"
+    if home: return f"{yours}, or take their rows out"
+    if (archives := _archives(root)) or like_ours(vocab):
+        return f"planet-data get kaggle --to {root} {f'unpacks {some(archives)}' if archives else 'fetches them'}; or {yours}"
+    return yours
+
+def from_folder(root, # a folder with a label table and its images in `train/`, `train-jpg/`, beside it or below; or a folder a class
                 source:str=None, # what the chips are; the folder's path by default
+                label_delim:str='', # what separates tags: a character, 'space', or 'none' where a cell is one tag; '': detected
                ) -> Chips:
-    """Chips from a folder in the competition's layout, with whatever tags its own table has.
+    """Chips from a folder, with whatever tags its own table has.
 
-    Raises `UserError` where there is no table, it lacks a column or a row, an image is missing, or fewer than two chips
-    or two tags are left to tell apart.
+    Raises `UserError` for every fault that `planet-data verify` finds in the table: none there, rows without a name, two rows
+    for a file, tags separated in several ways, missing images, fewer than two chips or tags.
     """
     root = existing_folder(root)
-    path = table_path(root)
-    table = read_table(path)
-    table['path'] = find_images(root, table.image_name)
-    if (missing := table.image_name[table.path.isna()]).any():
-        raise UserError(f"{len(missing)} of {len(table)} chips in {path} have no image: {', '.join(missing[:3])}{' ...' if len(missing)>3 else ''}. "
-                        f"Put them into {root/'train'} (.jpg or .png), or take their rows out")
-    vocab = sorted({tag for tags in table.tags for tag in tags})
-    if len(vocab) < 2: raise UserError(f"{path} has {'one tag' if vocab else 'no tags'} ({', '.join(vocab)}): tagging needs two at least")
-    if len(table) < 2: raise UserError(f"{path} has a single chip: one is needed to train and one to score")
-    return Chips(table, vocab, source or str(root), root)
-
+    table, paths, vocab, findings = read_folder(root, label_delim)
+    stop_at_faults(findings, root if table is None else table.path)
+    rows = table.rows.assign(tags=[sorted(set(tags)) for tags in table.rows.tags], path=paths).drop(columns='line', errors='ignore')
+    return Chips(rows, vocab, source or str(root), root, read=table.read, notes=notes(findings))

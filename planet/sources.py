@@ -18,18 +18,19 @@ def _synthetic():
     return from_folder(folder, 'synthetic chips, drawn by code')
 
 def find_chips(data:str='auto', # `auto`, `synthetic`, `sample` or a folder
+               label_delim:str='', # what separates tags in a folder's table, as in `from_folder`
               ) -> Chips:
     "The chips that `--data` asks for. Says in one line which were taken, and how to get better ones."
     better = ''
     if data == 'synthetic': chips = _synthetic()
     elif data == 'sample': chips = _sample()
-    elif data != 'auto': chips = from_folder(data)
+    elif data != 'auto': chips = from_folder(data, label_delim=label_delim)
     elif any((amazon.folder/name).is_file() for name in TABLES): chips = from_folder(amazon.folder, "the competition's chips")
     else:
         try: chips, better = _sample(), f". For all 40,479: planet-data get kaggle (into {amazon.folder}/)"
         except UserError:
             chips = _synthetic()
             better = f". For real ones: connect to the network, give --data FOLDER, or put the competition's files into {amazon.folder}/ (planet-data get kaggle)"
-    where = '' if chips.source == str(chips.root) else f' ({chips.root})'
-    say(f"data: {len(chips):,} chips, {len(chips.vocab)} tags, {chips.source}{where}{better}")
+    first, *notes = chips.describe()
+    say(f"data: {first}{better}", *(f"data: {note}" for note in notes))
     return chips

@@ -15,11 +15,12 @@ def get(
 def verify(
     folder:str, # folder with a label table and images
     workers:int=0, # threads that read images; 0: one a core
+    label_delim:str='', # what separates tags: a character, space, or none where a cell is one tag; by default detected
 ):
     "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
     check_options(dict(workers=workers))
     from planet.tools.verify import verify
-    report = verify(folder, workers)
+    report = verify(folder, workers, label_delim)
     say(report)
     return 0 if report.ok else 1
 
@@ -32,10 +33,11 @@ def stats(
     folder:str, # folder with a label table
     plot:bool=False, # draw the figures as well: counts, tags that occur together, and from images a sheet for each tag
     out:str='', # folder for the figures; by default FOLDER/stats
+    label_delim:str='', # what separates tags: a character, space, or none where a cell is one tag; by default detected
 ):
     "Count tags, tags a chip and tag sets; works from the table alone, without images."
     from planet.tools.stats import stats
-    stats(folder, plot, out)
+    stats(folder, plot, out, label_delim)
 
 def explore(
     folder:str, # folder with a label table and images

@@ -1,8 +1,10 @@
 "What is in a folder of chips: how often each tag, how many tags a chip, which sets of them."
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import re, sys
 import pandas as pd
+from planet.amazon import tag_counts
 from planet.cli import UserError, progress, say
 from planet.chips import Chips, existing_folder, find_images, read_table, table_path
 
@@ -25,7 +27,7 @@ class TagCounts:
     "Counts of a table of tags: print them, or take the series."
     tags: pd.Series # tag -> chips that have it, the commonest first
     per_chip: pd.Series # number of tags -> chips that have so many, in that order
-    sets: pd.Series # tags with spaces between -> chips that have just these, the commonest first
+    sets: pd.Series # tags with spaces between (commas, where a tag has spaces) -> chips that have just these, the commonest first
 
     @property
     def chips(self) -> int: return int(self.per_chip.sum())
@@ -52,18 +54,20 @@ class TagCounts:
 def count_tags(tags, # a list of tags for each chip, as in `chips.table.tags`
               ) -> TagCounts:
     "Count tags, tags a chip and tag sets; a tag that a chip repeats counts once. Ties are in alphabetical order."
-    sets = pd.Series([' '.join(sorted(set(t))) for t in tags], dtype=object).value_counts().rename_axis('tags')
-    sets = sets.sort_index().sort_values(ascending=False, kind='stable').rename('chips')
-    counts = {}
-    for these, n in sets.items():
-        for tag in these.split(): counts[tag] = counts.get(tag, 0) + n
-    ordered = pd.Series(counts, dtype=int).sort_index().sort_values(ascending=False, kind='stable').rename('chips')
-    sizes = sets.groupby([len(s.split()) for s in sets.index]).sum()
-    return TagCounts(ordered, sizes.rename_axis('tags a chip'), sets)
+    found = Counter(tuple(sorted(set(t))) for t in tags)
+    between = ', ' if any(' ' in tag for these in found for tag in these) else ' '
+    def ranked(counts, axis): # the commonest first
+        counts = pd.Series(counts, dtype=int).sort_index().sort_values(ascending=False, kind='stable')
+        return counts.rename('chips').rename_axis(axis)
+    sizes = Counter()
+    for these, n in found.items(): sizes[len(these)] += n
+    return TagCounts(ranked(tag_counts(found), None), pd.Series(sizes, dtype=int).sort_index().rename('chips').rename_axis('tags a chip'),
+                     ranked({between.join(these): n for these, n in found.items()}, 'tags'))
 
 def stats(folder, # a folder with a label table; images are needed for some of the figures alone
           plot:bool=False, # draw figures as well?
           out:str='', # folder for them; by default `stats` in the folder of the chips
+          label_delim:str='', # what separates tags, as in `from_folder`
          ) -> TagCounts:
     """Print what is in a folder of chips, and draw it with `plot`; raises `UserError` where its table is none.
 
@@ -71,7 +75,7 @@ def stats(folder, # a folder with a label table; images are needed for some of t
     of chips for each tag.
     """
     root = existing_folder(folder)
-    table = read_table(table_path(root))
+    table = read_table(table_path(root), label_delim)
     counts = count_tags(table.tags)
     say(counts)
     if plot:
@@ -83,7 +87,7 @@ def stats(folder, # a folder with a label table; images are needed for some of t
 def _draw(chips, out):
     "Write the figures of `chips` into the folder `out`, and say where."
     try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f"cannot write figures to {out} ({e.strerror}): give another folder with --out") from None
+    except OSError as e: raise UserError(f"cannot write figures to {out} ({e.strerror}): give another folder: `out`") from None
     from planet import plots
     figures = {f.__name__: (f, chips) for f in (plots.class_distribution, plots.tags_per_chip, plots.cooccurrence)}
     seen = chips[[i for i, path in enumerate(chips.paths) if path is not None]]
@@ -92,8 +96,8 @@ def _draw(chips, out):
         if any(tag in tags for tags in seen.table.tags):
             figures[f"sheet-{re.sub('[^A-Za-z0-9_.-]', '_', tag)}"] = plots.tag_sheet, seen, tag
     say('')
-    for name, (draw, *args) in progress(figures.items(), len(figures)):
+    for name, (draw, *args) in progress(figures.items(), len(figures), 'drawing figures'):
         try: draw(*args).savefig(out/f'{name}.png', bbox_inches='tight')
-        except OSError as e: raise UserError(f"cannot write {out/name}.png ({e}): give another folder with --out") from None
+        except OSError as e: raise UserError(f"cannot write {out/name}.png ({e}): give another folder: `out`") from None
     say(f"{len(figures)} figures in {out}/" + (f" ({missing:,} chips have no image: the sheets are of the others)" if missing and len(seen) else
         " (no images, so no sheets of chips)" if missing else ''))

@@ -1,0 +1,179 @@
+"""Checks of label tables and image files: one set, which training and `planet-data verify` run alike.
+
+Each check gives findings: a FAULT stops training with the same words that `verify` prints, a note is said once when chips are found.
+"""
+from collections import Counter
+from typing import NamedTuple
+import re
+from planet.amazon import NO_WEATHER, ROWS, ROWS_REPEATING, ROWS_UNSORTED, TAGS, WEATHER, like_ours, tag_counts, tag_sets
+from planet.cli import UserError, near_names
+
+__all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_same_file', 'check_readable', 'check_images', 'check_duplicates', 'mend']
+
+class Finding(NamedTuple):
+    "What one check found."
+    check: str
+    found: str
+    state: str='ok' # ok, note or FAULT
+    examples: list=[]
+    todo: str='' # what to do next
+
+    def __str__(self):
+        "One line: what was found, examples, what to do."
+        return self.found + (f': {some(self.examples)}' if self.examples else '') + (f'; {self.todo}' if self.todo else '')
+
+def some(names, n:int=3) -> str:
+    "The first `n` of `names`, and how many there are."
+    return ', '.join(map(str, names[:n])) + (f' ... ({len(names):,} in all)' if len(names) > n else '')
+
+def count(n:int, one:str, many:str=None) -> str:
+    "`n` things: '1 chip', '2 chips'."
+    return f"{n:,} {one if n == 1 else many or one+'s'}"
+
+def stop_at_faults(findings, where):
+    "Raise the first FAULT as a `UserError` that names `where` it is, and how many more there are."
+    faults = [f for f in findings if f.state == 'FAULT']
+    if not faults: return
+    more = f" (and {count(len(faults)-1, 'more fault')}: planet-data verify lists them)" if faults[1:] else ''
+    first = str(faults[0])
+    raise UserError(f"{'' if first.startswith(str(where)) else f'{where}: '}{first}{more}")
+
+def notes(findings) -> list[str]:
+    "The notes among findings, a line each."
+    return [str(f) for f in findings if f.state == 'note']
+
+# ---- the table ---------------------------------------------------------------------------------------------------
+
+def check_table(names:list, # image names, a row a chip
+                tags:list, # a list of tags for each, as written
+                where:str, # name of the table
+               ) -> list[Finding]:
+    "Check names, tags and their spelling, and of chips like the competition's the weather; works without images."
+    found = []
+    def add(*args, **kwargs): found.append(Finding(*args, **kwargs))
+    sets = [tuple(sorted(set(cell))) for cell in tags]
+    counts = tag_counts(sets)
+    vocab = sorted(counts)
+    whole = like_ours(vocab) and len(names) == ROWS # all of the competition's table
+
+    if len(names) < 2: add('rows', f'a single chip in {where}', 'FAULT', todo="one is needed to train and one to score")
+    elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note', todo="a fifth of them is no chip: a larger `valid_pct`, such as 0.5")
+    else: add('rows', f'{len(names):,} in {where}')
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        add('names', f"{count(len(twice), 'chip')} named more than once", 'FAULT', twice, "keep one row each, with all its tags")
+    if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',
+                           todo="tagging needs two at least: give the chips without it a tag of their own")
+    elif whole:
+        known = tag_counts(tag_sets())
+        odd = [f'{t} {counts[t]:,} (there {known[t]:,})' for t in sorted({*vocab, *known}) if counts[t] != known[t]]
+        if odd: add('tags', f"{len(vocab)}, not as often as in the competition's table", 'note', odd,
+                    "fetch the table again, if you have not changed it")
+        else: add('tags', f"{len(vocab)}, each as often as in the competition's table")
+    else: add('tags', f"{len(vocab)}; the rarest, {min(vocab, key=counts.get)}, on {count(min(counts.values()), 'chip')}")
+    found += _check_spelling(vocab)
+    repeating = [name for name, cell in zip(names, tags) if len(set(cell)) < len(cell)]
+    if not repeating: add('repeated tags', 'none in any row')
+    elif whole and len(repeating) == ROWS_REPEATING:
+        add('repeated tags', f"{count(len(repeating), 'row')} with a tag twice: the competition's table is known for it")
+    else: add('repeated tags', f"{count(len(repeating), 'row')} with a tag twice (harmless: counted once)", 'note', repeating)
+    unsorted = sum(cell != sorted(cell) for cell in tags)
+    if like_ours(vocab): add('order of tags', f"{count(unsorted, 'row')} not in alphabetical order" + ": the competition's table is known for it"*(
+                             whole and unsorted == ROWS_UNSORTED) if unsorted else 'alphabetical in every row')
+    if bare := [name for name, cell in zip(names, tags) if not cell]:
+        add('untagged', count(len(bare), 'chip'), 'note', bare, "taught as having none of the tags")
+    if set(WEATHER) <= set(vocab): found.append(_check_weather(dict(zip(names, sets)), whole))
+    return found
+
+def _check_spelling(vocab):
+    "Tags of another data set are right as they are, unless two of them seem to be one; the competition's are known."
+    ours = like_ours(vocab)
+    unknown = [t + near_names(t, TAGS, 1) for t in vocab if t not in TAGS] if ours else []
+    alike = {}
+    for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', t.casefold()), []).append(t)
+    twins = [' = '.join(same) for same in alike.values() if len(same) > 1]
+    nothing = [t for t in vocab if t.casefold() in ('nan', 'na', 'n/a', 'none', 'null', '-')]
+    if unknown: yield Finding('tag names', f"{count(len(unknown), 'tag')} not among the competition's 17", 'note', unknown,
+                              "learnt as another tag: correct the table if it is a slip")
+    if twins: yield Finding('tag names', "alike but for their spelling", 'note', twins, "learnt as different tags")
+    if nothing: yield Finding('tag names', "words for an empty cell among the tags", 'note', nothing, "learnt as tags: leave the cell empty for none")
+    if ours and not unknown + twins: yield Finding('tag names', "all among the competition's 17 (which spells artisinal_mine so)")
+
+def _check_weather(tags, whole):
+    "Weather is exactly one of four, and `cloudy` excludes all other tags; `tags` has a tuple for each image name."
+    weather = {name: [t for t in these if t in WEATHER] for name, these in tags.items()}
+    odd = [name for name in tags if len(weather[name]) != 1]
+    mixed = [name for name, these in tags.items() if 'cloudy' in these and len(these) > 1 and len(weather[name]) == 1]
+    right = "exactly one a chip, and cloudy alone"
+    if not odd and not mixed: return Finding('weather', right)
+    if whole and set(odd) <= NO_WEATHER and not mixed:
+        return Finding('weather', f"{right}; {some(odd)} has none: the competition's table is known for it")
+    said = [f"{name} ({' and '.join(weather[name]) or 'none'})" for name in odd] + [f'{name} (cloudy and more)' for name in mixed]
+    return Finding('weather', f"{count(len(said), 'chip')} without exactly one of {', '.join(WEATHER)}, or cloudy and more", 'note', said,
+                   "experiments on the weather leave out chips that have none or several")
+
+def check_same_file(names:list, # image names
+                    paths:list, # the file of each, or `None`
+                   ) -> list[Finding]:
+    "Rows that name one file in two ways, such as `a` and `a.jpg`: the tags of one would be taught for both."
+    rows = {}
+    for name, path in dict(zip(names, paths)).items():
+        if path is not None: rows.setdefault(path, []).append(name)
+    twice = [' = '.join(same) for same in rows.values() if len(same) > 1]
+    return [Finding('names', f"{count(len(twice), 'file')} named by two rows", 'FAULT', twice, "keep one row each")]*bool(twice)
+
+# ---- the images --------------------------------------------------------------------------------------------------
+
+REMARKS = {'CMYK': "read as RGB (the competition's JPEGs have four components)", 'L': 'grey, read as RGB', '1': 'black and white, read as RGB',
+           'LA': 'grey; its transparency is dropped', 'RGBA': 'transparency is dropped', 'P': 'a palette, read as RGB',
+           'I;16': 'grey of 16 bits, scaled to 8', 'I;16B': 'grey of 16 bits, scaled to 8', 'I': 'grey of 16 bits, scaled to 8'}
+
+def mend(bad) -> str:
+    "What to do with files that cannot be read, from what is wrong with each."
+    todo = []
+    for why in bad:
+        todo.append("allow yourself to read them (chmod u+r)" if 'ermission' in why else "save them as RGB or grey of 8 bits" if why.startswith('mode ') else
+                    "put the images themselves there" if why.startswith(('not a regular', 'No such')) else "fetch them again")
+    return ', '.join(dict.fromkeys(todo))
+
+def check_readable(names:list, # of all chips
+                   bad:list, # what is wrong with the file of each, or ''
+                  ) -> Finding:
+    "The fault of files that cannot be read."
+    named = [f'{name} ({why})' for name, why in zip(names, bad) if why]
+    return Finding('files', f"{len(named):,} of {len(names):,} chips cannot be read", 'FAULT', named,
+                   f"{mend(filter(None, bad))}, or leave them out with `skip_bad`")
+
+def check_images(names:list, # of the chips, as a user knows them
+                 infos:list, # an `ImageInfo` of each
+                ) -> list[Finding]:
+    "Check what was found while image files were decoded: which cannot be read, may be damaged, differ in size or in mode."
+    found = []
+    def add(*args): found.append(Finding(*args))
+    def said(rows, what): return [f'{names[i]} ({getattr(infos[i], what)})' for i in rows]
+    if any(o.bad for o in infos): found.append(check_readable(names, [o.bad for o in infos]))
+    else: add('files', f"{len(names):,} read to their end")
+    if odd := [i for i, o in enumerate(infos) if o.odd]:
+        add('damage', f"{count(len(odd), 'file')} can be read, but may be damaged", 'note', said(odd, 'odd'), "look at them, or fetch them again")
+    read = [i for i, o in enumerate(infos) if not o.bad]
+    sizes, modes = (Counter(getattr(infos[i], what) for i in read).most_common() for what in ('size', 'mode'))
+    if len(sizes) == 1: add('sizes', f'{sizes[0][0]}, all {len(read):,}')
+    elif sizes: add('sizes', f'{len(sizes)} of them, {some([f"{size} {c:,}" for size, c in sizes])}; odd', 'note',
+                    said([i for i in read if infos[i].size != sizes[0][0]], 'size'), "each is cropped and scaled to one square")
+    if modes: add('modes', ', '.join(f'{m} {c:,}' + (f': {REMARKS[m]}' if m in REMARKS else '') for m, c in modes),
+                  'ok' if {m for m, _ in modes} <= {'RGB', 'CMYK'} else 'note')
+    return found
+
+def check_duplicates(names:list, # of the chips, as a user knows them
+                     tags:list, # of each
+                     first, # for each the row of the first chip with equal pixels, from `planet.images.same_pixels`
+                    ) -> Finding:
+    "Check for chips with equal pixels, and for different tags among them."
+    rows = {}
+    for i, f in enumerate(first): rows.setdefault(f, []).append(i)
+    same = [g for g in rows.values() if len(g) > 1]
+    differ = [g for g in same if len({frozenset(tags[i]) for i in g}) > 1]
+    if not same: return Finding('duplicates', "none: no two chips have equal pixels")
+    shown = [' = '.join(names[i] for i in g[:3]) + ' = ...'*(len(g) > 3) for g in (differ or same)]
+    tell = f" ({len(differ):,} with different tags)" if differ else ''
+    return Finding('duplicates', f"{sum(map(len, same)):,} chips have equal pixels, in {count(len(same), 'group')}{tell}", 'note', shown,
+                   "kept on one side of a split" + ("; correct their tags" if differ else ''))

@@ -1,0 +1,232 @@
+"Read a label table as people have them: any encoding, delimiter, column names, tag separator; one-hot columns or a row a tag."
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+import codecs, csv, io, re, unicodedata
+import pandas as pd
+from planet.cli import UserError
+from planet.files import open_regular, why_unreadable
+from planet.quality import Finding, count, some
+
+__all__ = ['LabelTable', 'raw_table', 'read_text', 'clean', 'find_delim', 'split_tags', 'split_name']
+
+NAMES = ('image_name', 'image', 'image_id', 'img', 'filename', 'file_name', 'fname', 'file', 'path', 'filepath', 'file_path',
+         'image_path', 'name', 'id')
+TAGS = 'tags', 'tag', 'labels', 'label', 'classes', 'class', 'categories', 'category'
+SPLITS, GROUPS = ('split', 'is_valid'), ('group', 'scene', 'site', 'scene_id', 'site_id')
+NOTHING = {'nan', 'NaN', 'NAN', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'None', 'null', 'NULL', '-', '--'} # cells that mean an empty one
+YES, NO = ('1', '1.0', 'true', 'yes'), ('0', '0.0', 'false', 'no', '')
+TRAIN, VALID = ('train', 'training'), ('valid', 'validation', 'val', 'dev', 'holdout', 'eval')
+
+@dataclass
+class LabelTable:
+    "A label table in one form, whatever form its file has."
+    path: Path
+    rows: pd.DataFrame # a row a chip: `image_name`, `tags` (a list, as written), `line` of the file; perhaps `split`, `group`
+    read: list[str] # how the file was read, where it is not the plain form
+    findings: list[Finding] # what is wrong with it or worth knowing
+
+# ---- text --------------------------------------------------------------------------------------------------------
+
+def read_text(path) -> tuple[str, str]: # the text, and its encoding
+    "Read a text file in UTF-8, UTF-16 or cp1252; `UserError` where it cannot be read or is no text."
+    try:
+        with open_regular(path) as f: data = f.read()
+    except OSError as e:
+        todo = ': allow yourself to read it (chmod u+r)' if isinstance(e, PermissionError) else ''
+        raise UserError(f'{path} cannot be read ({why_unreadable(e)}){todo}') from None
+    if data.startswith(b'PK\3\4'): raise UserError(f'{path} is an Excel workbook or an archive, not text: save it as CSV')
+    zeros = [data[i::2].count(0) > len(data)/8 for i in (0, 1)] # UTF-16 of Latin letters: every other byte
+    encoding = ('utf-16' if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else
+                'utf-16-be' if zeros == [True, False] else 'utf-16-le' if zeros == [False, True] else 'utf-8-sig')
+    for encoding in (encoding, 'cp1252'):
+        try: text = data.decode(encoding)
+        except UnicodeDecodeError: continue
+        if not re.search('[\0-\x08\x0e-\x1f]', text): return text, encoding.removesuffix('-sig').removesuffix('-le').removesuffix('-be')
+    raise UserError(f'{path} is no text in UTF-8, UTF-16 or cp1252, so no table: save it as CSV in UTF-8')
+
+HIDDEN = dict.fromkeys(map(ord, '\u200b\u200c\u200d\u2060\ufeff\u00ad')) # zero-width characters and the soft hyphen
+
+def clean(text:str) -> str:
+    "`text` in Unicode's composed form (NFC), with plain spaces for all kinds of them and without zero-width characters."
+    if text.isascii(): return text
+    text = unicodedata.normalize('NFC', text.translate(HIDDEN))
+    return ''.join(' ' if unicodedata.category(c) == 'Zs' else c for c in text)
+
+# ---- cells -------------------------------------------------------------------------------------------------------
+
+def _records(path):
+    "The header and the rows `(line, cells)` of a table of text, and how they were read."
+    text, encoding = read_text(path)
+    lines = text.splitlines()
+    excel = re.fullmatch(r'sep=(.)', lines[0].strip('"')) if lines else None # a first line that Excel writes and reads
+    if excel: text = text.split('\n', 1)[-1]
+    head = next((line for line in text.splitlines() if line.strip(' ,;|\t"')), '')
+    if not head: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip")
+    def fit(delim):
+        names = _header(head.split(delim))
+        return sum(any(n in names for n in known) for known in (NAMES, TAGS)), len(names)
+    delim = excel[1] if excel else max(',;\t|', key=fit)
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delim, strict=True)
+    try: records = [(reader.line_num + bool(excel), row) for row in reader if len(row) > 1 or any(c.strip() for c in row)]
+    except csv.Error as e: raise UserError(f'{path}, line {reader.line_num + bool(excel)}: no table of separated values: {e}') from None
+    start = next(i for i, (_, row) in enumerate(records) if any(c.strip() for c in row)) # Excel may write empty rows above
+    (_, header), *rows = records[start:]
+    while not header[-1].strip(): header.pop() # a delimiter at the end of each line
+    said = [f'encoding {encoding}']*(encoding != 'utf-8')
+    said += [f'columns separated by {dict([(chr(9), "tabs")]).get(delim, repr(delim))}']*(delim != ',')
+    return [clean(h).strip() for h in header], rows, delim, said
+
+def _header(names): return [re.sub(r'[\s-]+', '_', clean(n).strip().strip('"').casefold()) for n in names]
+
+def _columns(path, header):
+    "Positions of the columns of names, tags, split and group; `None` for what there is not."
+    plain = _header(header)
+    if twice := [h for h, n in Counter(plain).items() if n > 1 and h in (*NAMES, *TAGS, *SPLITS)]:
+        raise UserError(f'{path} has two columns {twice[0]}: keep one')
+    at = [next((plain.index(n) for n in known if n in plain), None) for known in (NAMES, TAGS, SPLITS, GROUPS)]
+    if at[1] is None and at[0] is not None and len(header) - sum(i is not None for i in at) > 1: return at # perhaps one-hot
+    if missing := [n for n, i in zip(('image_name', 'tags'), at) if i is None]:
+        first = "; its first line looks like data: put a line image_name,tags above it" if any(re.search(r'\.\w{3,4}$', h) for h in header) else ''
+        raise UserError(f"{path} has no column {' and no column '.join(missing)} (it has {', '.join(header)}): "
+                        f"name its columns image_name,tags{first}")
+    return at
+
+def _one_hot(path, header, rows, at):
+    "The tags of each row from columns of zeros and ones, one a tag."
+    columns = [i for i, h in enumerate(header) if h and i not in at]
+    values = {i: {line: row[i].strip().casefold() for line, row in rows} for i in columns}
+    odd = {i: next((line, v) for line, v in of.items() if v not in YES + NO) for i, of in values.items() if set(of.values()) - {*YES, *NO}}
+    if len(odd) == len(columns): raise UserError(f"{path} has no column tags (it has {', '.join(header)}): name its columns image_name,tags")
+    if odd:
+        i, (line, value) = next(iter(odd.items()))
+        raise UserError(f"{path} has no column tags, and one-hot columns hold 0 and 1 alone: {header[i]} has {value!r} in row {line}. "
+                        "Take out columns that are no tags, or name a column tags")
+    return [[header[i] for i in columns if values[i][line] in YES] for line, _ in rows], len(columns)
+
+# ---- tags --------------------------------------------------------------------------------------------------------
+
+def find_delim(cells) -> str: # a separator, 'space' or 'list'; '' where they differ
+    """What separates the tags in the cells of a column: spaces, `,`, `;`, `|` or lists as Python and JSON write them.
+
+    Tags of several words stay whole where another separator is used. A column is a mixture where splitting at spaces as well
+    would leave fewer different tags, or find ones that stand alone elsewhere.
+    """
+    full = [c for c in cells if c]
+    lists = [c for c in full if c[0]+c[-1] in ('[]', '()', '{}')]
+    if lists: return 'list' if len(lists) == len(full) else ''
+    found = [d for d in ',;|\t' if any(d in c for c in full)]
+    if not found: return 'space'
+    if len(found) > 1: return ''
+    pieces = {p.strip() for c in full for p in c.split(found[0])} - {''}
+    spaced = [p.split() for p in pieces if len(p.split()) > 1]
+    single = {w for p in pieces for w in p.split()}
+    mixed = len(single) < len(pieces) or any(pieces >= set(p) for p in spaced) or sum(not pieces.isdisjoint(p) for p in spaced) > len(spaced)/2
+    return '' if spaced and mixed else found[0]
+
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
+
+def split_tags(cell:str, # a cell of tags
+               delim:str, # 'space', 'list', 'none' (a cell is one tag), or the separator itself
+              ) -> list[str]:
+    "The tags of a cell, in its order."
+    if delim == 'space': return cell.split()
+    if delim == 'none': return [cell]*bool(cell)
+    if delim == 'list':
+        if quoted := [a or b for a, b in QUOTED.findall(cell)]: return [t.strip() for t in quoted if t.strip()]
+        inner = cell[1:-1]
+        return [t.strip() for t in (inner.split(',') if ',' in inner else inner.split()) if t.strip()]
+    return [t.strip() for t in cell.split(delim) if t.strip()]
+
+def _cells_to_tags(names, lines, cells, label_delim):
+    "Tags of each cell, how they were separated, and findings."
+    delim = {' ': 'space', 'tab': '\t', r'\t': '\t'}.get(label_delim, label_delim) or find_delim(cells)
+    if not delim:
+        odd = [f'row {line} ({cell})' for line, cell in zip(lines, cells) if re.search(r'[,;|\t\[\]]', cell)]
+        rest = next((f'row {line} ({cell})' for line, cell in zip(lines, cells) if cell and not re.search(r'[,;|\t\[\]]', cell)), None)
+        fault = Finding('separators', "tags are not separated in one way", 'FAULT', odd[:2] + [rest]*bool(rest),
+                        "use one separator in all rows, or name it: `label_delim`")
+        return [re.split(r'[\s,;|]+', c.strip('[](){}')) if c else [] for c in cells], [], [fault]
+    tags, notes = [split_tags(c, delim) for c in cells], []
+    if delim == 'space' and not label_delim:
+        sets = {c for c in cells if len(c.split()) > 1}
+        shared = Counter(w for c in {c for c in cells if c} for w in set(c.split()))
+        if sets and max(shared.values()) == 1: # words that always come together
+            notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
+                             "where such a cell is one tag: `label_delim` none")]
+    shown = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}.get(delim, f'"{delim}"')
+    return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
+
+def split_name(value:str) -> str:
+    "'train', 'valid' or 'test' for what a table calls a split; '' for what is none."
+    value = value.strip().casefold()
+    return 'train' if value in TRAIN else 'valid' if value in VALID else 'test' if value in ('test', 'testing') else ''
+
+def _split_column(header, column, cells, lines):
+    "The split of each row from a column `split` or `is_valid`, and findings."
+    if header == 'is_valid': found = ['valid' if c.casefold() in YES else 'train' if c.casefold() in NO else '' for c in cells]
+    else: found = [split_name(c) for c in cells]
+    if odd := [f'row {line} ({cell or "empty"})' for line, cell, split in zip(lines, cells, found) if not split]:
+        return found, [Finding('split column', f"{count(len(odd), 'row')} of column {column} name no split", 'FAULT', odd,
+                               "write train, valid or test; True or False in is_valid; or take the column out")]
+    return found, []
+
+# ---- the table ---------------------------------------------------------------------------------------------------
+
+def raw_table(path, # a label table
+              label_delim:str='', # what separates tags: a character, 'space', or 'none' where a cell is one tag; '': detected
+             ) -> LabelTable:
+    "Read a label table; raises `UserError` where it is none. What is wrong with single rows is in its `findings`."
+    header, rows, delim, read = _records(path)
+    at = name, tag, split, group = _columns(path, header)
+    findings = []
+    blank = [line for line, row in rows if not any(c.strip() for c in row)]
+    if blank: findings.append(Finding('empty rows', f"{count(len(blank), 'row')} without any content left out", 'note'))
+    rows = [(line, row) for line, row in rows if any(c.strip() for c in row)]
+    if not rows: raise UserError(f"{path} has a header and no rows: it needs a row a chip")
+    changed = sum(clean(c) != c for _, row in rows for c in row)
+    if changed: findings.append(Finding('characters', f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters", 'note',
+                                        todo="read as plain spaces, without them, and composed"))
+    plain = []
+    for line, row in rows:
+        row = [clean(c).strip() for c in row] + ['']*(len(header)-len(row))
+        extra = row[len(header):]
+        while extra and not extra[-1]: extra.pop()
+        if extra and tag != len(header)-1:
+            raise UserError(f"{path}, row {line}: more cells than names in its header: put quotes around tags that commas separate")
+        if extra: row[tag] = delim.join([row[tag], *extra]) # tags separated as the columns are, without quotes
+        plain.append((line, row))
+    if nameless := [f'row {line}' for line, row in plain if not row[name]]:
+        findings.append(Finding('names', f"{count(len(nameless), 'row')} without an image name", 'FAULT', nameless, "write the name, or take the row out"))
+    plain = [(line, row) for line, row in plain if row[name]]
+    lines, names = [line for line, _ in plain], [row[name] for _, row in plain]
+    used = [header[i] for i in (name, tag) if i is not None]
+    if used not in (['image_name', 'tags'], ['image_name']): read.append(f"columns {','.join(used)}")
+    if tag is None:
+        tags, n = _one_hot(path, header, plain, at)
+        read.append(f"{count(n, 'one-hot column')}")
+    else:
+        cells = [row[tag] for _, row in plain]
+        if nothing := Counter(c for c in cells if c in NOTHING):
+            findings.append(Finding('empty tags', f"{count(nothing.total(), 'cell')} read as no tags", 'note', [f'{c} ({n})' for c, n in nothing.items()]))
+        tags, said, found = _cells_to_tags(names, lines, ['' if c in NOTHING else c for c in cells], label_delim)
+        read, findings = read + said, findings + found
+    table = pd.DataFrame(dict(image_name=names, tags=pd.Series(tags, dtype=object), line=lines))
+    if split is not None:
+        table['split'], found = _split_column(_header([header[split]])[0], header[split], [row[split] for _, row in plain], lines)
+        findings += found
+    if group is not None: table['group'] = [row[group] for _, row in plain]
+    if tag is not None: table = _joined(table, read)
+    return LabelTable(Path(path), table, read, findings)
+
+def _joined(table, read):
+    "A table of a row a tag as one of a row a chip; any other as it is: a few rows that repeat a name are a fault."
+    repeats = table.image_name.duplicated()
+    pairs = [(n, *t) for n, t in zip(table.image_name, table.tags)]
+    if repeats.sum() < len(table)/4 or not repeats.any() or any(len(t) > 1 for t in table.tags): return table
+    if len(pairs) - len(set(pairs)) > repeats.sum()/2: return table # the same rows again
+    if any(table.groupby('image_name')[c].nunique().max() > 1 for c in ('split', 'group') if c in table): return table
+    read.append('a row a tag')
+    tags = table.groupby('image_name', sort=False).tags.agg(lambda lists: [t for one in lists for t in one])
+    first = table[~repeats].reset_index(drop=True)
+    return first.assign(tags=pd.Series(list(tags), dtype=object))
