@@ -2,11 +2,10 @@
 
     python experiments/compare_losses.py --data sample --weights imagenet
 
-The small model is a head (batch norm, dropout, one linear layer whose bias is the prior log-odds) on the features of a
-frozen backbone. The features of all eight views of each chip are computed once, so training takes seconds, and all chips
-are scored out of fold, each by a head that has not seen it. A second table takes the probabilities of binary cross
-entropy and compares decision rules.
-"""
+The small model is a head (batch norm, dropout, one linear layer whose bias is the prior log-odds) on the features of
+a frozen backbone. The features of all eight views of each chip are computed once, so training takes seconds, and all
+chips are scored out of fold, each by a head that has not seen it. A second table takes the probabilities of binary
+cross entropy and compares decision rules. """
 from fastcore.meta import delegates
 from planet.cli import progress, say, script
 from planet.options import chip_options, options
@@ -45,7 +44,8 @@ def train(x, y, held, loss_func, epochs, lr, bs):
         "A training chip in one of its views, drawn anew each time."
         def __len__(self): return len(rows)
         def __getitem__(self, i): return x[rows[i], torch.randint(8, ())], y[rows[i]]
-    valid = [(x[i, 0], y[i]) for i in held.nonzero().squeeze(1)] # for fastai's epochs; the scores below are of all views
+    # for fastai's epochs; the scores below are of all views
+    valid = [(x[i, 0], y[i]) for i in held.nonzero().squeeze(1)]
     dls = DataLoaders(DataLoader(Views(), bs=min(bs, len(rows)), shuffle=True, drop_last=True, num_workers=0),
                       DataLoader(valid, bs=2*bs, num_workers=0))
     head = nn.Sequential(nn.BatchNorm1d(x.shape[-1]), nn.Dropout(0.5), nn.Linear(x.shape[-1], y.shape[1]))
@@ -63,7 +63,7 @@ def main(
     thresh:float=0.2, # a tag is predicted above this probability
     **kwargs,
 ):
-    "Train the same small model with each loss; print F2 of each, and of each decision rule, with 95 % intervals over chips."
+    "Train the same small model with each loss; print F2 of each, and of each decision rule, with 95 % intervals."
     o = options(chip_options(epochs=epochs, folds=folds, **kwargs), thresh=thresh)
     # what follows takes seconds to import, so it comes after the options have been checked
     from time import perf_counter
@@ -79,13 +79,14 @@ def main(
     from planet.splits import random_split
 
     set_seed(o.seed, reproducible=True)
-    chips, store = load_chips(o.data, o.size)
+    chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
     body = chip_learner(tags_dls(chips, store, random_split(chips), o.bs), o.arch, o.weights).model[0]
     start = perf_counter()
     x, y = features(chips, store, body, o.bs), torch.tensor(chips.targets).float()
     say(f'features of {len(chips):,} chips in 8 views: {perf_counter()-start:.0f} s',
         f'device: {device_facts(default_device())}, seed {o.seed}', '',
-        f"{'loss':<11}{f'F2 at {o.thresh:g}':>24}{'against bce':>28}{'F2, thresholds per tag':>26}{'average precision':>26}{'seconds':>9}")
+        f"{'loss':<11}{f'F2 at {o.thresh:g}':>24}{'against bce':>28}{'F2, thresholds per tag':>26}"
+        f"{'average precision':>26}{'seconds':>9}")
     fold = kfolds(len(chips), o.folds, o.seed)
 
     def interval(scores, other=None, sign=''):
@@ -101,11 +102,13 @@ def main(
             probs[fold == f] = train(x, y, fold == f, loss, o.epochs, o.lr, o.bs)
         seconds, scores = perf_counter() - start, fbeta_per_chip(probs > o.thresh, y > 0.5)
         if name == 'bce': bce, bce_probs = scores, probs
-        tuned = crossfit_fbeta(probs, y, best_thresholds, o.folds, o.seed).per_chip # on other chips than they are scored on
-        # of each chip's tags in the order of their probabilities, so that it has an interval over chips as the others have
+        tuned = crossfit_fbeta(probs, y, best_thresholds, o.folds, o.seed).per_chip
+        # of each chip's tags in the order of their probabilities, so that it has an interval over chips as the others
+        # have
         precision = torch.tensor([average_precision_score(t, p) for t, p in zip(y.numpy(), probs.numpy()) if t.any()])
         against = '' if name == 'bce' else interval(scores, bce, '+')
-        say(f'{name:<11}{interval(scores):>24}{against:>28}{interval(tuned):>26}{interval(precision):>26}{seconds:>9.1f}')
+        say(f'{name:<11}{interval(scores):>24}{against:>28}{interval(tuned):>26}{interval(precision):>26}'
+            f'{seconds:>9.1f}')
 
     exclusive = WEATHER if set(WEATHER) <= set(chips.vocab) else None
     rules = compare_decisions(bce_probs, y, chips.vocab, exclusive, o.thresh, folds=o.folds, seed=o.seed)

@@ -31,7 +31,7 @@ def main(
 
     with Run('planet_resnet50', o) as run:
         set_seed(o.seed, reproducible=True)
-        chips, store = load_chips(o.data, o.size, o.skip_bad)
+        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
         learn = chip_learner(dls, o.arch, o.weights, find_loss(o.loss, chips.vocab, o.thresh), tta=o.tta)

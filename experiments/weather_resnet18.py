@@ -3,9 +3,8 @@
     python experiments/weather_resnet18.py
     python experiments/weather_resnet18.py --data sample --arch resnet50 --weights imagenet
 
-The second, on 1,000 real chips, seed 42: accuracy 0.900 on 200 validation chips, where always answering "clear" has 0.660
-(without test-time augmentation, --no-tta, it was 0.860).
-"""
+The second, on 1,000 real chips, seed 42: accuracy 0.900 on 200 validation chips, where always answering "clear" has
+0.660 (without test-time augmentation, --no-tta, it was 0.860). """
 from fastcore.meta import delegates
 from planet.cli import say, script
 from planet.options import chip_options, options
@@ -16,7 +15,7 @@ def main(
     arch:str='resnet18', # backbone, of torchvision or timm
     **kwargs,
 ):
-    "Fine-tune a ResNet to classify the weather of satellite chips: exactly one of clear, partly_cloudy, haze and cloudy."
+    "Fine-tune a ResNet to classify the weather of chips: exactly one of clear, partly_cloudy, haze and cloudy."
     o = options(chip_options(arch=arch, **kwargs))
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.metrics import accuracy
@@ -30,12 +29,13 @@ def main(
 
     with Run('weather_resnet18', o) as run:
         set_seed(o.seed, reproducible=True)
-        whole, store = load_chips(o.data, o.size, o.skip_bad)
+        whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         chips = weather_chips(whole) # those without exactly one weather are left out
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)
         dls = weather_dls(chips, store, split, o.bs, o.workers)
         learn = chip_learner(dls, o.arch, o.weights, metrics=[accuracy], single=True, tta=o.tta)
-        run.begin(learn, chips, split, without_one_weather=sorted({*whole.table.image_name} - {*chips.table.image_name}))
+        left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
+        run.begin(learn, chips, split, without_one_weather=left_out)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
         result = evaluate(learn, chips.table.image_name[split.valid])

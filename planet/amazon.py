@@ -1,4 +1,4 @@
-"""Facts of Kaggle's competition 'Planet: Understanding the Amazon from Space': tags, weather, table quirks, file layout.
+"""Facts of Kaggle's 'Planet: Understanding the Amazon from Space': tags, weather, quirks of the table, file layout.
 
 Nothing here reads a chip or the network; whatever is true of the competition's data alone stands here, once.
 """
@@ -6,15 +6,16 @@ from collections import Counter
 from pathlib import Path
 import csv
 
-__all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING', 'ROWS_UNSORTED', 'NO_WEATHER',
-           'tag_sets', 'tag_counts', 'like_ours']
+__all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING', 'ROWS_UNSORTED',
+           'NO_WEATHER', 'tag_sets', 'tag_counts', 'like_ours']
 
 COMPETITION = 'planet-understanding-the-amazon-from-space'
-folder = Path('data/planet') # where `planet-data get kaggle` puts the competition's files, and `data='auto'` looks for them
+folder = Path('data/planet') # where `planet-data get kaggle` puts the competition's files and `auto` finds them
 
 WEATHER = 'clear', 'partly_cloudy', 'haze', 'cloudy' # a chip has exactly one of these
-TAGS = tuple(sorted((*WEATHER, 'agriculture', 'artisinal_mine', 'bare_ground', 'blooming', 'blow_down', 'conventional_mine',
-                     'cultivation', 'habitation', 'primary', 'road', 'selective_logging', 'slash_burn', 'water')))
+TAGS = tuple(sorted((*WEATHER, 'agriculture', 'artisinal_mine', 'bare_ground', 'blooming', 'blow_down',
+                     'conventional_mine', 'cultivation', 'habitation', 'primary', 'road', 'selective_logging',
+                     'slash_burn', 'water')))
 CHIP_SIZE = 256 # pixels a side, of about 3.7 m each
 BANDS = 'blue', 'green', 'red', 'nir' # of the TIFFs, in the order of the file
 

@@ -30,9 +30,10 @@ def load_chips(
     data:str='auto', # `auto`, `synthetic`, `sample` or a folder
     size:int=128, # height and width to decode to, in pixels
     skip_bad:bool=False, # leave chips out that cannot be read, rather than raise?
+    label_delim:str='', # what separates tags in the table, as in `planet.chips.from_folder`
 ) -> tuple[Chips, ChipStore]: # the chips, and their pixels
     "Find the chips that `data` names and decode each once."
-    chips = find_chips(data)
+    chips = find_chips(data, label_delim)
     store = ChipStore(chips.paths, size, progress)
     return chips.without(store.bad, skip_bad), store
 

@@ -4,8 +4,9 @@ from planet.cli import UserError
 
 __all__ = ['check_options', 'chip_options', 'options']
 
-LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(2, 65536), epochs=(1, 10_000), freeze_epochs=(0, 10_000),
-              lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000), fold=(0, 999))
+LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(2, 65536), epochs=(1, 10_000),
+              freeze_epochs=(0, 10_000), lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000),
+              fold=(0, 999))
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
@@ -15,11 +16,13 @@ def check_options(given:dict, # name -> value; those that have no limits are let
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
     folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
-    if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to cut the chips into', option='fold')
-    if folds and fold >= folds: raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
+    if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
+    if folds and fold >= folds:
+        raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
     data:str='auto', # chips: auto, synthetic, sample, or a folder with a label table and images
+    label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet50', # backbone, of torchvision or timm
     size:int=128, # height and width of a chip, in pixels
@@ -29,7 +32,7 @@ def chip_options(
     lr:float=3e-3, # base learning rate
     tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
     valid_pct:float=0.2, # share of the chips in the validation set, without --folds
-    split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV of image_name,split
+    split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV file of one
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
     seed:int=42, # of the split, the head and the order of chips
@@ -37,7 +40,7 @@ def chip_options(
     skip_bad:bool=False, # leave out chips that cannot be read, and record which
     out:str='runs', # where the record goes
 ) -> dict:
-    "The options of every experiment on chips, for fastcore's `delegates`: a `main(..., **kwargs)` takes them all, and `--help` shows them."
+    "Options that all experiments on chips share: `@delegates(chip_options)` gives them to a `main(..., **kwargs)`."
     return dict(locals())
 
 def options(shared:dict, # from `chip_options`

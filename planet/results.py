@@ -1,7 +1,7 @@
-"""What a scored validation set says: probabilities, targets, names, decision rule, scores with intervals, a table by tag.
+"""Evaluate a model on its validation set: probabilities, decision rule, scores with confidence intervals, tables.
 
-`evaluate(learn)` gives a `TagsResult` (multi-label) or a `ClassResult` (single-label). A score is added in one place, the
-dictionary `SCORES` of its class; metrics given to the learner appear among the scores under their own names.
+`evaluate(learn)` gives a `TagsResult` (multi-label) or a `ClassResult` (single-label). A score is added in one place,
+the dictionary `SCORES` of its class; metrics given to the learner appear among the scores under their own names.
 """
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,8 +46,8 @@ def _enough(r): return len(r) >= 10 # folds to tune on
 class Result:
     """A scored validation set. A subclass says which `SCORES` there are and what one row of its table is.
 
-    `scores` maps each name to a number rounded to 5 digits, `NAME_baseline` to what it has to beat and `NAME_interval` to
-    its 95 % bootstrap interval over chips."""
+    `scores` maps each name to a number rounded to 5 digits, `NAME_baseline` to what it has to beat and
+    `NAME_interval` to its 95 % bootstrap interval over chips."""
     SCORES, table_name, things = {}, 'table', 'validation chips'
 
     def __init__(self,
@@ -122,10 +122,10 @@ def _constant(r): return best_constant(r.train > 0.5).expand_as(r.truth)
 class TagsResult(Result):
     """A scored multi-label validation set.
 
-    `f2` and `accuracy_multi` follow the decision rule; `f2_tuned` has one threshold a tag, tuned on other validation chips
-    than it is scored on (5 folds); `f2_decided` each chip's tag set of highest expected F2. The baselines are constant
-    answers of the training set: the tag set with the best F2, every tag that more than half of the chips have, and the
-    base rates. `table` has a row a tag: count, precision, recall, F2, average precision."""
+    `f2` and `accuracy_multi` follow the decision rule; `f2_tuned` has one threshold a tag, tuned on other validation
+    chips than it is scored on (5 folds); `f2_decided` each chip's tag set of highest expected F2. The baselines are
+    constant answers of the training set: the tag set with the best F2, every tag that more than half of the chips
+    have, and the base rates. `table` has a row a tag: count, precision, recall, F2, average precision."""
     table_name = 'tags'
     SCORES = dict(
         f2=Score('F2 at {rule}', lambda r: r.f2_per_chip.mean(), lambda r: fbeta_per_chip(_constant(r), r.truth).mean(),
@@ -154,7 +154,8 @@ class TagsResult(Result):
         "The loss of answering every chip with the base rates."
         if self.loss_func is None: return None
         from planet.learner import base_logits, softmax_group
-        return self.loss_func(base_logits(self.rates, softmax_group(self.loss_func)).expand_as(self.targs), self.targs).mean()
+        logits = base_logits(self.rates, softmax_group(self.loss_func))
+        return self.loss_func(logits.expand_as(self.targs), self.targs).mean()
 
     @cached_property
     def table(self): return tag_table(self.probs, self.targs, self.vocab, getattr(self.rule, 'thresh', 0.5))

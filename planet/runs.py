@@ -32,9 +32,9 @@ def _cpu_name():
 class Run:
     """A folder `out/experiment/<UTC time>` for all that a run leaves behind. Use it as a context.
 
-    The folder is made before the work begins, so that one that cannot be written is found at once. A run that ends in a
-    `UserError` before it has trained leaves nothing; any other end keeps what there is, with its `status` in the record.
-    """
+    The folder is made before the work begins, so that one that cannot be written is found at once. A run that ends in
+    a `UserError` before it has trained leaves nothing; any other end keeps what there is, with its `status` in the
+    record. """
     def __init__(self, experiment:str, # name of the experiment
                  options:dict, # its options, as they were given; `out` names the folder where records lie
                  out=None, # that folder, where `options` has none
@@ -55,8 +55,8 @@ class Run:
                 return self
         except OSError as e:
             shutil.rmtree(getattr(self, 'path', self.home/'none'), ignore_errors=True)
-            raise UserError(f'{self.home.parent}: no record can be written to {self.home} ({e.strerror}): name another folder',
-                            option='out') from None
+            why = f'{self.home.parent}: no record can be written to {self.home} ({e.strerror}): name another folder'
+            raise UserError(why, option='out') from None
         raise UserError(f'{self.home.parent}: {self.home} already has a hundred runs of this second', option='out')
 
     def __exit__(self, kind, error, trace):
@@ -124,7 +124,7 @@ class Run:
         self.update(**result.facts())
 
     def figure(self, name:str, draw, *args, **kwargs):
-        "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning, and costs nothing else."
+        "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning."
         try: draw(*args, **kwargs).savefig(self.path/f'{name}.png')
         except Exception as e:
             warning = f"figure {name} could not be drawn ({type(e).__name__}: {' '.join(str(e).split())})"

@@ -1,8 +1,7 @@
-"""Training and validation sets: an official split, a random one, or multi-label stratified folds; duplicates stay together.
+"""Training and validation sets: random, by multi-label stratified folds, or as given; duplicates stay together.
 
-Every way of splitting gives one `Split`. Chips show the same where their pixels are equal (`duplicates`), and chips of one
-group (a scene, a site) resemble one another: both lie on one side, since a score on what was trained on flatters.
-"""
+Every way of splitting gives one `Split`. Chips with equal pixels (`duplicates`) and chips of one group (a scene, a
+site) lie on one side: a score on what was trained on is too high. """
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,8 @@ from planet.cli import UserError, say
 from planet.images import same_pixels
 from planet.options import check_options
 
-__all__ = ['Split', 'duplicates', 'kept_together', 'random_split', 'make_folds', 'folds_file', 'find_folds', 'fold_split',
-           'split_file', 'split_chips']
+__all__ = ['Split', 'duplicates', 'kept_together', 'random_split', 'make_folds', 'folds_file', 'find_folds',
+           'fold_split', 'split_file', 'split_chips']
 
 @dataclass(frozen=True)
 class Split:
@@ -35,7 +34,7 @@ def kept_together(
     chips:Chips, # chips, perhaps with a `group` each
 ) -> np.ndarray: # `(chips,)`: the first row of each set of chips that must lie on one side
     "Connect duplicates and chips of one group, so that a split can keep them on one side."
-    first, group = duplicates(chips), getattr(chips, 'group', None)
+    first, group = duplicates(chips), chips.group
     if group is None: return first
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -69,12 +68,14 @@ def make_folds(
     folds:int=5, # how many
     seed:int=42, # of the draw among equally good folds
 ) -> pd.Series: # the fold (0 to `folds`-1) of each chip, by image name, in the order of the table
-    """Multi-label stratified folds: each tag is spread as evenly as its chips allow; duplicates and groups stay together.
+    """Multi-label stratified folds: each tag is spread as evenly as its chips allow; duplicates and groups stay
+    together.
 
-    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011) distributes the rarest tag first, then the next. It
-    can still put all chips of a rare tag into one fold, so single chips are moved until each tag of two distinct chips is
-    in two folds at least, and so in every training set. A tag of fewer chips than `folds` is missing from some validation
-    sets, and one of a single chip from one training set: no folds can help that. The order of the rows does not matter.
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011) distributes the rarest tag first, then the next.
+    It can still put all chips of a rare tag into one fold, so single chips are moved until each tag of two distinct
+    chips is in two folds at least, and so in every training set. A tag of fewer chips than `folds` is missing from
+    some validation sets, and one of a single chip from one training set: no folds can help that. The order of the
+    rows does not matter.
 
     Raises `UserError` where there are fewer distinct chips (or groups) than folds.
     """
@@ -83,7 +84,7 @@ def make_folds(
     chips = chips[np.argsort(np.array(names, dtype=str), kind='stable')]
     rows, group = np.unique(kept_together(chips), return_inverse=True)
     if len(rows) < folds:
-        what = 'distinct chips' if getattr(chips, 'group', None) is None else 'groups of chips'
+        what = 'distinct chips' if chips.group is None else 'groups of chips'
         raise UserError(f'{folds} of {len(rows)} {what}: there must be as many as folds', option='folds')
     hot = np.zeros((len(rows), len(chips.vocab)), dtype=bool)
     np.logical_or.at(hot, group, chips.targets)
@@ -126,8 +127,8 @@ def folds_file(
     out='runs', # where records lie
 ) -> Path:
     "Path of the file of folds: its name has a hash of names, tags and groups, so that other chips have another file."
-    group = getattr(chips, 'group', None)
-    columns = [chips.table.image_name, [' '.join(tags) for tags in chips.table.tags], *([] if group is None else [group])]
+    columns = [chips.table.image_name, [' '.join(tags) for tags in chips.table.tags]]
+    if chips.group is not None: columns.append(chips.group)
     digest = hashlib.blake2b('\n'.join(sorted(map(','.join, zip(*columns)))).encode(), digest_size=4).hexdigest()
     name = re.sub(r'[^\w.-]+', '-', Path(chips.root).resolve().name) or 'chips'
     return Path(out).expanduser()/'folds'/f'{name}-{folds}folds-seed{seed}-{digest}.csv'
@@ -139,9 +140,8 @@ def find_folds(
 ) -> pd.Series: # the fold of each chip, by image name, in the order of the table
     """Read the folds from `folds_file`, which is made where there is none: `image_name,fold`, a row a chip.
 
-    What is in the file counts, so folds of your own (by scene, say) may take its place. Raises `UserError` where it cannot
-    be written, or where it does not give each chip one of the folds; the file is never overwritten.
-    """
+    What is in the file counts, so folds of your own (by scene, say) may take its place. Raises `UserError` where it
+    cannot be written, or where it does not give each chip one of the folds; the file is never overwritten. """
     path, names = folds_file(chips, folds, seed, out), list(chips.table.image_name)
     if path.exists(): return _read_folds(path, names, folds)
     made = make_folds(chips, folds, seed)
@@ -151,7 +151,8 @@ def find_folds(
         made.to_csv(part)
         part.replace(path) # whole or not at all
     except OSError as e:
-        raise UserError(f'{out}: folds cannot be written to {path} ({e.strerror}): name another folder', option='out') from None
+        why = f'{out}: folds cannot be written to {path} ({e.strerror}): name another folder'
+        raise UserError(why, option='out') from None
     finally:
         with suppress(OSError): part.unlink()
     return made
@@ -193,7 +194,8 @@ def fold_split(
 
 # ---- a split that comes with the chips, or in a file
 
-TRUE, FALSE = ('1', '1.0', 'true', 'yes', 'valid', 'validation', 'val', 'dev'), ('0', '0.0', 'false', 'no', 'train', 'training')
+VALID = '1', '1.0', 'true', 'yes', 'valid', 'validation', 'val', 'dev'
+TRAIN = '0', '0.0', 'false', 'no', 'train', 'training'
 
 def split_file(
     path, # a CSV with `image_name` and `is_valid` (true or false) or `split` (train or valid)
@@ -202,11 +204,13 @@ def split_file(
     "Read the training and validation sets from a file; raises `UserError` where it does not fit the chips."
     read = _read_names(path, ['is_valid', 'split'])
     if missing := set(chips.table.image_name) - set(read.index):
-        raise UserError(f'{path} does not say where {len(missing)} of {len(chips)} chips belong, such as {min(missing)}', option='split')
+        why = f'{path} does not say where {len(missing)} of {len(chips)} chips belong, such as {min(missing)}'
+        raise UserError(why, option='split')
     side = read.str.strip().str.lower().loc[list(chips.table.image_name)]
-    if odd := sorted(set(side) - {*TRUE, *FALSE, 'test'}):
-        raise UserError(f'{path} has {odd[0]!r} for {side.index[side == odd[0]][0]}: write train or valid', option='split')
-    train, valid = (np.flatnonzero(side.isin(words)).tolist() for words in (FALSE, TRUE))
+    if odd := sorted(set(side) - {*VALID, *TRAIN, 'test'}):
+        such = side.index[side == odd[0]][0]
+        raise UserError(f'{path} has {odd[0]!r} for {such}: write train or valid', option='split')
+    train, valid = (np.flatnonzero(side.isin(words)).tolist() for words in (TRAIN, VALID))
     return Split(train, valid, dict(kind='file', split_file=str(path)))
 
 # ---- one way to all of them
@@ -218,25 +222,24 @@ def split_chips(
     folds:int=0, # stratified folds; 0: none
     fold:int=0, # the fold that is the validation set
     out='runs', # where records lie, and the folds with them
-    split:str='auto', # `auto`: the table's own split if it has one, else random; `random`; or a CSV file, as in `split_file`
+    split:str='auto', # `auto`: the table's own if it has one, else random; `random`; or a file, as in `split_file`
     whole:Chips=None, # the set that folds are made of, where `chips` are only some of it
 ) -> Split:
     """Split chips into a training and a validation set; duplicates stay together. The same options give the same split.
 
-    Says which split was taken, which tags no training chip shows, and whether a given split has duplicates on both sides.
-    Raises `UserError` where too little is left to train on or to score, or where options or a file do not fit.
+    Says which split was taken, which tags no training chip shows, and whether a given split has duplicates on both
+    sides. Raises `UserError` where too little is left to train on or to score, or where options or a file do not fit.
     """
     check_options(dict(valid_pct=valid_pct, seed=seed, folds=folds, fold=fold))
-    official = getattr(chips, 'official', None)
     if folds: found, asked = fold_split(chips, folds, fold, seed, out, whole), f'fold {fold} of {folds}'
     elif split not in ('auto', 'random'): found, asked = split_file(Path(split).expanduser(), chips), split
-    elif split == 'auto' and official is not None:
-        train, valid = ([row for row, side in enumerate(official) if side == of] for of in ('train', 'valid'))
+    elif split == 'auto' and chips.official is not None:
+        train, valid = ([row for row, side in enumerate(chips.official) if side == of] for of in ('train', 'valid'))
         found, asked = Split(train, valid, dict(kind='table')), "the table's own split"
     else: found, asked = random_split(chips, valid_pct, seed), f'`valid_pct` {valid_pct:g}'
     if len(found.train) < 2 or len(found.valid) < 1:
-        raise UserError(f'{asked} of {len(chips)} chips leaves {len(found.train)} to train on and {len(found.valid)} to score: '
-                        'two and one are needed at least (duplicates stay together)')
+        left = f'{len(found.train)} to train on and {len(found.valid)} to score'
+        raise UserError(f'{asked} of {len(chips)} chips leaves {left}: two and one are needed at least (duplicates stay together)')
     if found.facts['kind'] != 'random':
         where = found.facts.get('folds_file')
         say(f'split: {asked}, {len(found.train):,} chips to train on, {len(found.valid):,} in the validation set'
@@ -252,10 +255,11 @@ def _remarks(chips, split):
         tags = [f"{chips.vocab[i]} ({n} chip{'s'*(n > 1)})" for i, n in enumerate(counts.tolist()) if n and which[i]]
         return ', '.join(tags[:4]) + (f' and {len(tags)-4} more tags' if len(tags) > 4 else '')
     if missing := named(~learnt):
-        yield f'no training chip shows {missing}' + ('' if folds else '; `folds` train on each tag that several chips show')
+        todo = '' if folds else '; `folds` train on each tag that several chips show'
+        yield f'no training chip shows {missing}{todo}'
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
     if split.facts['kind'] != 'random': # a file may be older than the images, or edited
         first = duplicates(chips)
         if both := len(set(first[split.train]) & set(first[split.valid])):
-            todo = ': delete the file of folds and it is made again' if folds else ': scores on them flatter'
+            todo = ': delete the file of folds and it is made again' if folds else ': the score is too high'
             yield f'{both} chips have a duplicate on the other side{todo}'

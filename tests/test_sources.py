@@ -160,19 +160,19 @@ def test_auto_draws_chips_last(nowhere, sample_at, capsys, monkeypatch):
     monkeypatch.setattr(synthetic, 'synthetic_folder', partial(synthetic.synthetic_folder, n=20, size=32))
     chips = find_chips()
     said = capsys.readouterr().out.strip().splitlines()
-    assert len(said) == 1 and 'synthetic' in said[0] and '--data FOLDER' in said[0]
+    assert len(said) == 1 and 'synthetic' in said[0] and 'give `data` a folder' in said[0]
     assert len(chips) == 20
 
 def test_sample_out_of_reach(nowhere, sample_at):
     sample_at(CLOSED)
-    with pytest.raises(UserError, match='cannot be fetched from http://127.0.0.1:9.*--data synthetic'): find_chips('sample')
+    with pytest.raises(UserError, match='cannot be fetched from http://127.0.0.1:9.*`data` synthetic'): find_chips('sample')
 
 @pytest.mark.parametrize('damage', [lambda whole: b'no archive', lambda whole: whole[:2000]], ids=['no archive', 'cut short'])
 def test_sample_that_arrives_broken(nowhere, sample_at, archive, server, damage):
     whole = archive.read_bytes()
     archive.write_bytes(damage(whole))
     sample_at(server)
-    with pytest.raises(UserError, match='planet_sample.tgz is truncated or damaged.*--data synthetic'): find_chips('sample')
+    with pytest.raises(UserError, match='planet_sample.tgz is truncated or damaged.*`data` synthetic'): find_chips('sample')
     archive.write_bytes(whole) # nothing half-unpacked is taken for the sample, and the next try mends it
     assert len(find_chips('sample')) == 60
 

@@ -2,7 +2,6 @@
 import itertools, os, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from dataclasses import replace
 from fastai.data.transforms import RandomSplitter
 from hypothesis import given, settings, strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
@@ -240,8 +239,8 @@ def test_a_split_says_nothing_where_nothing_is_missing(capsys):
 # ---- groups, a table's own split, a file
 
 def test_groups_stay_together(tmp_path):
-    chips = replace(of_tags(draw_tags(60)), group=[f'scene {i//4}' for i in range(60)]) if hasattr(Chips, 'group') or \
-        'group' in Chips.__dataclass_fields__ else pytest.skip('chips have no groups yet')
+    chips = of_tags(draw_tags(60))
+    chips.table['group'] = [f'scene {i//4}' for i in range(60)]
     for options in (dict(), *(dict(folds=5, fold=f, out=tmp_path) for f in range(5))):
         train, valid = split_of(chips, **options)
         assert len(train) + len(valid) == 60 and not {i//4 for i in train} & {i//4 for i in valid}
@@ -259,3 +258,11 @@ def test_a_split_from_a_file(chips, tmp_path, capsys, header, words):
 def test_a_split_file_that_does_not_fit(chips, tmp_path, text, said):
     if text: (tmp_path/'s.csv').write_text(text)
     with pytest.raises(UserError, match=said): split_chips(chips, split=str(tmp_path/'s.csv'))
+
+def test_the_tables_own_split_is_taken_and_said(chips, capsys):
+    own = chips[range(60)]
+    own.table['split'] = ['valid' if i % 3 == 0 else 'train' for i in range(60)]
+    split = split_chips(own)
+    assert split.valid == [*range(0, 60, 3)] and split.facts == dict(kind='table')
+    assert "split: the table's own split, 40 chips to train on, 20 in the validation set" in capsys.readouterr().out
+    assert split_chips(own, split='random').facts['kind'] == 'random'

@@ -1,4 +1,5 @@
-"""Benchmark our recipe against stock fastai: the same chips, split, backbone, weights, flips, batch size and epochs, in one run.
+"""Benchmark our recipe against stock fastai: the same chips, split, backbone, weights, flips, batch size and epochs,
+in one run.
 
     python experiments/bench/recipe.py --data sample --weights imagenet
 
@@ -14,8 +15,8 @@ from planet.options import chip_options, options
 
 def stock(chips, split, o):
     "Stock fastai, trained."
-    from fastai.vision.all import (DataBlock, DihedralItem, ImageBlock, MultiCategoryBlock, Normalize, Resize, imagenet_stats,
-                                   vision_learner)
+    from fastai.vision.all import (DataBlock, DihedralItem, ImageBlock, MultiCategoryBlock, Normalize, Resize,
+                                   imagenet_stats, vision_learner)
     from planet.data import LabelOf
     from planet.learner import find_arch, load_body, read_weights
     block = DataBlock((ImageBlock, MultiCategoryBlock(vocab=chips.vocab)), get_y=LabelOf(chips.paths, chips.table.tags),
