@@ -146,7 +146,7 @@ def _official(table):
         rows['split'] = rows.split.replace('test', 'valid')
         yield Finding('split column', "the split test is the validation set", 'note')
     elif len(kinds) < 2:
-        table.rows = rows.drop(columns='split')
+        table.rows, table.read = rows.drop(columns='split'), [r for r in table.read if not r.startswith('split by')]
         yield Finding('split column', f"names {', '.join(kinds)} alone", 'note', todo="a split is drawn")
 
 def read_folder(root:Path, # a folder with a label table and images

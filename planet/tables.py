@@ -138,6 +138,8 @@ def split_tags(cell:str, # a cell of tags
         return [t.strip() for t in (inner.split(',') if ',' in inner else inner.split()) if t.strip()]
     return [t.strip() for t in cell.split(delim) if t.strip()]
 
+def _repeats(names): return len(names) - len(set(names)) >= max(1, len(names)/4) # as where each row is a tag
+
 def _cells_to_tags(names, lines, cells, label_delim):
     "Tags of each cell, how they were separated, and findings."
     delim = {' ': 'space', 'tab': '\t', r'\t': '\t'}.get(label_delim, label_delim) or find_delim(cells)
@@ -147,13 +149,14 @@ def _cells_to_tags(names, lines, cells, label_delim):
         fault = Finding('separators', "tags are not separated in one way", 'FAULT', odd[:2] + [rest]*bool(rest),
                         "use one separator in all rows, or name it: `label_delim`")
         return [re.split(r'[\s,;|]+', c.strip('[](){}')) if c else [] for c in cells], [], [fault]
-    tags, notes = [split_tags(c, delim) for c in cells], []
+    notes = []
     if delim == 'space' and not label_delim:
-        sets = {c for c in cells if len(c.split()) > 1}
-        shared = Counter(w for c in {c for c in cells if c} for w in set(c.split()))
+        sets, shared = {c for c in cells if len(c.split()) > 1}, Counter(w for c in set(cells) for w in set(c.split()))
         if sets and max(shared.values()) == 1: # words that always come together
-            notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
-                             "where such a cell is one tag: `label_delim` none")]
+            if _repeats(names): delim = 'none' # a row a tag
+            else: notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
+                                   "where such a cell is one tag: `label_delim` none")]
+    tags = [split_tags(c, delim) for c in cells]
     shown = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}.get(delim, f'"{delim}"')
     return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
 
@@ -215,6 +218,7 @@ def raw_table(path, # a label table
     if split is not None:
         table['split'], found = _split_column(_header([header[split]])[0], header[split], [row[split] for _, row in plain], lines)
         findings += found
+        read.append(f'split by column {header[split]}')
     if group is not None: table['group'] = [row[group] for _, row in plain]
     if tag is not None: table = _joined(table, read)
     return LabelTable(Path(path), table, read, findings)
@@ -223,7 +227,7 @@ def _joined(table, read):
     "A table of a row a tag as one of a row a chip; any other as it is: a few rows that repeat a name are a fault."
     repeats = table.image_name.duplicated()
     pairs = [(n, *t) for n, t in zip(table.image_name, table.tags)]
-    if repeats.sum() < len(table)/4 or not repeats.any() or any(len(t) > 1 for t in table.tags): return table
+    if not _repeats(table.image_name) or any(len(t) > 1 for t in table.tags): return table
     if len(pairs) - len(set(pairs)) > repeats.sum()/2: return table # the same rows again
     if any(table.groupby('image_name')[c].nunique().max() > 1 for c in ('split', 'group') if c in table): return table
     read.append('a row a tag')
