@@ -42,7 +42,7 @@ class Chips:
         return list(self.table.split) if 'split' in self.table else None
 
     @property
-    def groups(self) -> list[str]|None:
+    def group(self) -> list[str]|None:
         "The group of each chip (its scene or site), which a split should keep on one side; `None` where the table has none."
         return list(self.table.group) if 'group' in self.table else None
 

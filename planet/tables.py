@@ -68,7 +68,7 @@ def _records(path):
         return sum(any(n in names for n in known) for known in (NAMES, TAGS)), len(names)
     delim = excel[1] if excel else max(',;\t|', key=fit)
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delim, strict=True)
-    try: records = [(reader.line_num + bool(excel), row) for row in reader if len(row) > 1 or any(c.strip() for c in row)]
+    try: records = [(reader.line_num + bool(excel), row) for row in reader if len(row) > 1 or any(map(str.strip, row))]
     except csv.Error as e: raise UserError(f'{path}, line {reader.line_num + bool(excel)}: no table of separated values: {e}') from None
     start = next(i for i, (_, row) in enumerate(records) if any(c.strip() for c in row)) # Excel may write empty rows above
     (_, header), *rows = records[start:]
@@ -156,7 +156,8 @@ def _cells_to_tags(names, lines, cells, label_delim):
             if _repeats(names): delim = 'none' # a row a tag
             else: notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
                                    "where such a cell is one tag: `label_delim` none")]
-    tags = [split_tags(c, delim) for c in cells]
+    known = {c: split_tags(c, delim) for c in set(cells)} # few sets of tags, on many chips
+    tags = [known[c] for c in cells]
     shown = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}.get(delim, f'"{delim}"')
     return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
 
@@ -183,11 +184,11 @@ def raw_table(path, # a label table
     header, rows, delim, read = _records(path)
     at = name, tag, split, group = _columns(path, header)
     findings = []
-    blank = [line for line, row in rows if not any(c.strip() for c in row)]
-    if blank: findings.append(Finding('empty rows', f"{count(len(blank), 'row')} without any content left out", 'note'))
-    rows = [(line, row) for line, row in rows if any(c.strip() for c in row)]
+    filled = [(line, row) for line, row in rows if any(map(str.strip, row))]
+    if blank := len(rows) - len(filled): findings.append(Finding('empty rows', f"{count(blank, 'row')} without any content left out", 'note'))
+    rows = filled
     if not rows: raise UserError(f"{path} has a header and no rows: it needs a row a chip")
-    changed = sum(clean(c) != c for _, row in rows for c in row)
+    changed = sum(not c.isascii() and clean(c) != c for _, row in rows for c in row)
     if changed: findings.append(Finding('characters', f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters", 'note',
                                         todo="read as plain spaces, without them, and composed"))
     plain = []
@@ -225,9 +226,9 @@ def raw_table(path, # a label table
 
 def _joined(table, read):
     "A table of a row a tag as one of a row a chip; any other as it is: a few rows that repeat a name are a fault."
+    if not _repeats(table.image_name) or any(len(t) > 1 for t in table.tags): return table
     repeats = table.image_name.duplicated()
     pairs = [(n, *t) for n, t in zip(table.image_name, table.tags)]
-    if not _repeats(table.image_name) or any(len(t) > 1 for t in table.tags): return table
     if len(pairs) - len(set(pairs)) > repeats.sum()/2: return table # the same rows again
     if any(table.groupby('image_name')[c].nunique().max() > 1 for c in ('split', 'group') if c in table): return table
     read.append('a row a tag')

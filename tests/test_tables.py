@@ -203,8 +203,8 @@ def test_a_split_that_says_nothing(four):
 
 def test_groups(four):
     chips = from_folder(write(four, 'image_name,scene,tags\na,s1,x\nb,s2,y\nc,s1,x\n'))
-    assert chips.groups == ['s1', 's2', 's1'] and chips[1:].groups == ['s2', 's1']
-    assert from_folder(write(four, FORMS['plain'][0])).groups is None
+    assert chips.group == ['s1', 's2', 's1'] and chips[1:].group == ['s2', 's1']
+    assert from_folder(write(four, FORMS['plain'][0])).group is None
 
 # ---- image names and folders
 
