@@ -42,7 +42,7 @@ class Chips:
         return list(self.table.split) if 'split' in self.table else None
 
     @property
-    def groups(self) -> list[str]|None:
+    def group(self) -> list[str]|None:
         "The group of each chip (its scene or site), which a split should keep on one side; `None` where the table has none."
         return list(self.table.group) if 'group' in self.table else None
 
@@ -146,7 +146,7 @@ def _official(table):
         rows['split'] = rows.split.replace('test', 'valid')
         yield Finding('split column', "the split test is the validation set", 'note')
     elif len(kinds) < 2:
-        table.rows = rows.drop(columns='split')
+        table.rows, table.read = rows.drop(columns='split'), [r for r in table.read if not r.startswith('split by')]
         yield Finding('split column', f"names {', '.join(kinds)} alone", 'note', todo="a split is drawn")
 
 def read_folder(root:Path, # a folder with a label table and images

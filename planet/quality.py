@@ -51,7 +51,9 @@ def check_table(names:list, # image names, a row a chip
     "Check names, tags and their spelling, and of chips like the competition's the weather; works without images."
     found = []
     def add(*args, **kwargs): found.append(Finding(*args, **kwargs))
-    sets = [tuple(sorted(set(cell))) for cell in tags]
+    tags = [tuple(cell) for cell in tags]
+    known = {cell: tuple(sorted(set(cell))) for cell in set(tags)} # few sets of tags, on many chips
+    sets = [known[cell] for cell in tags]
     counts = tag_counts(sets)
     vocab = sorted(counts)
     whole = like_ours(vocab) and len(names) == ROWS # all of the competition's table
@@ -64,19 +66,19 @@ def check_table(names:list, # image names, a row a chip
     if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',
                            todo="tagging needs two at least: give the chips without it a tag of their own")
     elif whole:
-        known = tag_counts(tag_sets())
-        odd = [f'{t} {counts[t]:,} (there {known[t]:,})' for t in sorted({*vocab, *known}) if counts[t] != known[t]]
+        theirs = tag_counts(tag_sets())
+        odd = [f'{t} {counts[t]:,} (there {theirs[t]:,})' for t in sorted({*vocab, *theirs}) if counts[t] != theirs[t]]
         if odd: add('tags', f"{len(vocab)}, not as often as in the competition's table", 'note', odd,
                     "fetch the table again, if you have not changed it")
         else: add('tags', f"{len(vocab)}, each as often as in the competition's table")
     else: add('tags', f"{len(vocab)}; the rarest, {min(vocab, key=counts.get)}, on {count(min(counts.values()), 'chip')}")
     found += _check_spelling(vocab)
-    repeating = [name for name, cell in zip(names, tags) if len(set(cell)) < len(cell)]
+    repeating = [name for name, cell in zip(names, tags) if len(known[cell]) < len(cell)]
     if not repeating: add('repeated tags', 'none in any row')
     elif whole and len(repeating) == ROWS_REPEATING:
         add('repeated tags', f"{count(len(repeating), 'row')} with a tag twice: the competition's table is known for it")
     else: add('repeated tags', f"{count(len(repeating), 'row')} with a tag twice (harmless: counted once)", 'note', repeating)
-    unsorted = sum(cell != sorted(cell) for cell in tags)
+    unsorted = sum(n for cell, n in Counter(tags).items() if list(cell) != sorted(cell))
     if like_ours(vocab): add('order of tags', f"{count(unsorted, 'row')} not in alphabetical order" + ": the competition's table is known for it"*(
                              whole and unsorted == ROWS_UNSORTED) if unsorted else 'alphabetical in every row')
     if bare := [name for name, cell in zip(names, tags) if not cell]:

@@ -68,7 +68,7 @@ def _records(path):
         return sum(any(n in names for n in known) for known in (NAMES, TAGS)), len(names)
     delim = excel[1] if excel else max(',;\t|', key=fit)
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delim, strict=True)
-    try: records = [(reader.line_num + bool(excel), row) for row in reader if len(row) > 1 or any(c.strip() for c in row)]
+    try: records = [(reader.line_num + bool(excel), row) for row in reader if len(row) > 1 or any(map(str.strip, row))]
     except csv.Error as e: raise UserError(f'{path}, line {reader.line_num + bool(excel)}: no table of separated values: {e}') from None
     start = next(i for i, (_, row) in enumerate(records) if any(c.strip() for c in row)) # Excel may write empty rows above
     (_, header), *rows = records[start:]
@@ -138,6 +138,8 @@ def split_tags(cell:str, # a cell of tags
         return [t.strip() for t in (inner.split(',') if ',' in inner else inner.split()) if t.strip()]
     return [t.strip() for t in cell.split(delim) if t.strip()]
 
+def _repeats(names): return len(names) - len(set(names)) >= max(1, len(names)/4) # as where each row is a tag
+
 def _cells_to_tags(names, lines, cells, label_delim):
     "Tags of each cell, how they were separated, and findings."
     delim = {' ': 'space', 'tab': '\t', r'\t': '\t'}.get(label_delim, label_delim) or find_delim(cells)
@@ -147,13 +149,15 @@ def _cells_to_tags(names, lines, cells, label_delim):
         fault = Finding('separators', "tags are not separated in one way", 'FAULT', odd[:2] + [rest]*bool(rest),
                         "use one separator in all rows, or name it: `label_delim`")
         return [re.split(r'[\s,;|]+', c.strip('[](){}')) if c else [] for c in cells], [], [fault]
-    tags, notes = [split_tags(c, delim) for c in cells], []
+    notes = []
     if delim == 'space' and not label_delim:
-        sets = {c for c in cells if len(c.split()) > 1}
-        shared = Counter(w for c in {c for c in cells if c} for w in set(c.split()))
+        sets, shared = {c for c in cells if len(c.split()) > 1}, Counter(w for c in set(cells) for w in set(c.split()))
         if sets and max(shared.values()) == 1: # words that always come together
-            notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
-                             "where such a cell is one tag: `label_delim` none")]
+            if _repeats(names): delim = 'none' # a row a tag
+            else: notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
+                                   "where such a cell is one tag: `label_delim` none")]
+    known = {c: split_tags(c, delim) for c in set(cells)} # few sets of tags, on many chips
+    tags = [known[c] for c in cells]
     shown = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}.get(delim, f'"{delim}"')
     return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
 
@@ -180,11 +184,11 @@ def raw_table(path, # a label table
     header, rows, delim, read = _records(path)
     at = name, tag, split, group = _columns(path, header)
     findings = []
-    blank = [line for line, row in rows if not any(c.strip() for c in row)]
-    if blank: findings.append(Finding('empty rows', f"{count(len(blank), 'row')} without any content left out", 'note'))
-    rows = [(line, row) for line, row in rows if any(c.strip() for c in row)]
+    filled = [(line, row) for line, row in rows if any(map(str.strip, row))]
+    if blank := len(rows) - len(filled): findings.append(Finding('empty rows', f"{count(blank, 'row')} without any content left out", 'note'))
+    rows = filled
     if not rows: raise UserError(f"{path} has a header and no rows: it needs a row a chip")
-    changed = sum(clean(c) != c for _, row in rows for c in row)
+    changed = sum(not c.isascii() and clean(c) != c for _, row in rows for c in row)
     if changed: findings.append(Finding('characters', f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters", 'note',
                                         todo="read as plain spaces, without them, and composed"))
     plain = []
@@ -215,15 +219,16 @@ def raw_table(path, # a label table
     if split is not None:
         table['split'], found = _split_column(_header([header[split]])[0], header[split], [row[split] for _, row in plain], lines)
         findings += found
+        read.append(f'split by column {header[split]}')
     if group is not None: table['group'] = [row[group] for _, row in plain]
     if tag is not None: table = _joined(table, read)
     return LabelTable(Path(path), table, read, findings)
 
 def _joined(table, read):
     "A table of a row a tag as one of a row a chip; any other as it is: a few rows that repeat a name are a fault."
+    if not _repeats(table.image_name) or any(len(t) > 1 for t in table.tags): return table
     repeats = table.image_name.duplicated()
     pairs = [(n, *t) for n, t in zip(table.image_name, table.tags)]
-    if repeats.sum() < len(table)/4 or not repeats.any() or any(len(t) > 1 for t in table.tags): return table
     if len(pairs) - len(set(pairs)) > repeats.sum()/2: return table # the same rows again
     if any(table.groupby('image_name')[c].nunique().max() > 1 for c in ('split', 'group') if c in table): return table
     read.append('a row a tag')
