@@ -1,13 +1,17 @@
 "Chips drawn by code: the real table's frequencies, a picture for every tag, and a folder that is whole or not there."
-import csv, os, threading
+import csv, json, os, signal, subprocess, sys, threading, time
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, planet, pytest
 from PIL import Image
-from planet.synthetic import chips as synthetic
 from planet.amazon import TAGS, WEATHER
+from planet.cli import UserError
+from planet.synthetic import chips as synthetic
+from planet.synthetic.cache import remove_stale
 from planet.synthetic.chips import draw_chip, draw_tags, synthetic_folder, write_chips
+from planet.synthetic.clearings import clearings_folder, write_clearings
+from planet.synthetic.pets import pets_folder, write_pets
 
 # Chips per tag in the competition's training table (40,479 chips), as published; not read from the package's own file.
 COUNTS = dict(primary=37513, clear=28431, agriculture=12315, road=8071, water=7411, partly_cloudy=7261,
@@ -144,36 +148,98 @@ def test_same_arguments_same_files(tmp_path):
 
 def test_progress_sees_every_chip(tmp_path):
     seen = []
-    def progress(it, total):
-        for x in it: seen.append(total); yield x
+    def progress(items, total, label):
+        for x in items: seen.append((total, label)); yield x
     write_chips(tmp_path/'a', 5, 16, progress=progress)
-    assert seen == [5]*5
+    assert seen == [(5, 'drawing chips')]*5
 
 @pytest.mark.parametrize('fault', [OSError(28, 'No space left'), KeyboardInterrupt(), MemoryError()], ids=repr)
-def test_failure_leaves_nothing(tmp_path, monkeypatch, fault):
+def test_a_failure_leaves_no_folder(tmp_path, monkeypatch, fault):
     save, calls = Image.Image.save, []
     def failing(self, *args, **kw):
         calls.append(1)
         if len(calls) > 5: raise fault
         return save(self, *args, **kw)
-    monkeypatch.setattr(Image.Image, 'save', failing)
-    with pytest.raises(type(fault)) as e: write_chips(tmp_path/'chips', 60, 16)
-    assert not list(tmp_path.iterdir()) and len(calls) < 60
-    if isinstance(fault, OSError): assert 'chips: No space left' in str(e.value) and '\n' not in str(e.value)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, 'save', failing)
+        with pytest.raises(type(fault)) as e: write_chips(tmp_path/'chips', 60, 16)
+    assert not (tmp_path/'chips').exists() and len(calls) < 60
+    if isinstance(fault, OSError): # a full disk is not kept full
+        assert 'chips: No space left' in str(e.value) and '\n' not in str(e.value) and not list(tmp_path.iterdir())
+    write_chips(tmp_path/'chips', 60, 16)
+    assert images(tmp_path/'chips') == images(write_chips(tmp_path/'fresh', 60, 16))
 
-def test_interrupt_in_the_bar_leaves_nothing_and_stops(tmp_path, monkeypatch):
+def counted(monkeypatch):
     drawn = []
     monkeypatch.setattr(synthetic, 'draw_chip', lambda *args: drawn.append(1) or draw_chip(*args))
-    def progress(it, total):
-        yield next(it)
+    return drawn
+
+def test_an_interrupt_in_the_bar_stops_and_the_next_call_goes_on(tmp_path, monkeypatch):
+    drawn = counted(monkeypatch)
+    def progress(items, total, label):
+        for i, item in enumerate(items):
+            if i == 10: raise KeyboardInterrupt
+            yield item
+    with pytest.raises(KeyboardInterrupt): write_chips(tmp_path/'chips', 400, 16, progress=progress)
+    assert [p.name for p in tmp_path.iterdir()] == ['.chips.part'] and len(drawn) < 400
+    drawn.clear()
+    write_chips(tmp_path/'chips', 400, 16)
+    assert len(drawn) == 390 and [p.name for p in tmp_path.iterdir()] == ['chips'] and len(images(tmp_path/'chips')) == 400
+
+def test_what_was_drawn_of_other_chips_is_not_gone_on_with(tmp_path, monkeypatch):
+    def interrupted(items, total, label):
+        yield next(items)
         raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): write_chips(tmp_path/'chips', 40, 16, progress=progress)
-    assert not list(tmp_path.iterdir()) and len(drawn) < 40
+    with pytest.raises(KeyboardInterrupt): write_chips(tmp_path/'a', 6, 16, seed=1, progress=interrupted)
+    assert images(write_chips(tmp_path/'a', 6, 16, seed=2)) == images(write_chips(tmp_path/'b', 6, 16, seed=2))
+
+WRITERS = dict(chips=(write_chips, synthetic_folder, 100), clearings=(write_clearings, clearings_folder, 100),
+               pets=(write_pets, pets_folder, 40))
+
+def files(folder): return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob('*') if f.is_file()}
+
+@pytest.mark.parametrize('kind', WRITERS)
+def test_a_killed_drawing_is_gone_on_with(tmp_path, kind):
+    write, cached, n = WRITERS[kind]
+    code = f'from {write.__module__} import *; {cached.__name__}({n}, 32, cache={str(tmp_path/"cache")!r})'
+    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+    log, deadline = None, time.monotonic() + 60
+    while time.monotonic() < deadline and not (log and len(log.read_text().split()) > 60):
+        log = next((tmp_path/'cache').glob('.*.part/log'), None) if (tmp_path/'cache').is_dir() else None
+        time.sleep(.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    logged = [json.loads(line) for line in log.read_text().split('\n')[1:-1] if line]
+    with open(log, 'a') as f: f.write('[5, 12')  # a line cut short
+    torn = log.parent/'whole'/logged[0][2][0]
+    torn.write_bytes(torn.read_bytes()[:100])
+    seen = []
+    folder = cached(n, 32, cache=tmp_path/'cache', progress=lambda items, total, label: seen.append((total, label)) or items)
+    total = n*(8 if kind == 'pets' else 1)
+    assert seen == [(total - len(logged) + 1, f'drawing {kind}')] and len(logged) >= 10
+    assert [p.name for p in (tmp_path/'cache').iterdir()] == [folder.name]
+    assert files(folder) == files(write(tmp_path/'fresh', n, 32))
+
+def test_what_dead_processes_left_is_removed(tmp_path):
+    old = time.time() - 2*24*3600
+    def left(name, age=old):
+        (tmp_path/name/'whole').mkdir(parents=True)
+        (tmp_path/name/'log').write_text('[]')
+        for p in (tmp_path/name/'log', tmp_path/name/'whole', tmp_path/name): os.utime(p, (age, age))
+    (tmp_path/'synthetic-v5-n3').mkdir()
+    for name in ('.synthetic-v4-n9.part', f'.pets-v1-n30-{"0a"*16}', '.synthetic-v5-n8.part'): left(name)
+    for name in ('.clearings-v1-n5.part', '.synthetic-v5-n3.part'): left(name, time.time()) # may be gone on with; made whole since
+    left('.of-another-program')
+    remove_stale(tmp_path, tmp_path/'synthetic-v5-n8')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['.clearings-v1-n5.part', '.of-another-program', '.synthetic-v5-n8.part', 'synthetic-v5-n3']
 
 def test_existing_folder_is_kept(tmp_path):
     (tmp_path/'mine').mkdir()
+    (tmp_path/'mine'/'file').write_text('mine')
     with pytest.raises(FileExistsError, match='mine: it exists already'): write_chips(tmp_path/'mine', 2, 16)
-    assert [x.name for x in tmp_path.iterdir()] == ['mine']
+    assert [x.name for x in tmp_path.iterdir()] == ['mine'] and (tmp_path/'mine'/'file').read_text() == 'mine'
+
+def test_an_empty_folder_is_filled(tmp_path): assert len(images(write_chips(tmp_path, 2, 16))) == 2
 
 @pytest.mark.parametrize('kw', [dict(n=0), dict(size=0)])
 def test_nothing_to_draw(tmp_path, kw):
@@ -197,20 +263,31 @@ def test_cache_place(tmp_path, monkeypatch):
     monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'own'))
     assert synthetic_folder(1, 8).parent == tmp_path/'own'
 
-def test_two_at_once_share_one_drawing(tmp_path):
-    both, out = threading.Barrier(2), []
-    def progress(it, total):
-        both.wait(30)  # both have found the cache empty
-        return it
-    def work(): out.append(synthetic_folder(3, 16, cache=tmp_path, progress=progress))
-    ts = [threading.Thread(target=work) for _ in range(2)]
+@pytest.mark.parametrize('lost', ['train_v2.csv', 'train-jpg/train_2.jpg', 'train-jpg'])
+def test_a_folder_that_lost_files_is_drawn_anew(tmp_path, lost):
+    path = synthetic_folder(4, 16, cache=tmp_path)
+    before = files(path)
+    (path/lost).rename(tmp_path/'elsewhere')
+    assert synthetic_folder(4, 16, cache=tmp_path) == path and files(path) == before
+
+def test_two_threads_share_one_drawing(tmp_path, monkeypatch):
+    drawn, out = counted(monkeypatch), []
+    def work(): out.append(synthetic_folder(30, 16, cache=tmp_path))
+    ts = [threading.Thread(target=work) for _ in range(3)]
     for t in ts: t.start()
     for t in ts: t.join()
-    assert len(out) == 2 and out[0] == out[1] and list(tmp_path.iterdir()) == out[:1] and len(images(out[0])) == 3
+    assert len(out) == 3 and len(set(out)) == 1 and list(tmp_path.iterdir()) == out[:1] and len(images(out[0])) == 30 == len(drawn)
+
+def test_processes_that_start_at_once_share_one_drawing(tmp_path):
+    code = f'from planet.synthetic.chips import *; print(synthetic_folder(60, 16, cache={str(tmp_path/"new"/"cache")!r}))'
+    processes = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = {p.communicate(timeout=60)[0].split('\n')[-2] for p in processes}
+    folder, = (tmp_path/'new'/'cache').iterdir()
+    assert said == {str(folder)} and len(images(folder)) == 60 and not any(p.returncode for p in processes)
 
 def test_unwritable_cache_says_so(tmp_path):
     (tmp_path/'file').write_text('in the way')
-    with pytest.raises(OSError, match=r'cannot write synthetic chips to .*file.*\$PLANET_CACHE') as e:
+    with pytest.raises(UserError, match=r'cannot write synthetic chips to .*file.*\$PLANET_CACHE') as e:
         synthetic_folder(2, 16, cache=tmp_path/'file')
     assert '\n' not in str(e.value)
 
@@ -218,7 +295,7 @@ def test_unwritable_cache_says_so(tmp_path):
 def test_read_only_cache_says_so(tmp_path):
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(OSError, match='cannot write synthetic chips.*Permission denied'):
+        with pytest.raises(UserError, match='cannot write synthetic chips.*Permission denied'):
             synthetic_folder(2, 16, cache=tmp_path)
     finally: tmp_path.chmod(0o700)
 

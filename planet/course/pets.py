@@ -43,8 +43,8 @@ def find_pets(data:str='auto', # `auto`: the Oxford-IIIT pets; `drawn`: by code;
              ) -> list[Path]: # image files, sorted
     "The pictures that `--data` asks for. Raises `UserError` where there are none, or one is misnamed, or all are of one breed."
     if data == 'drawn':
-        from planet.synthetic.pets import drawn_folder
-        try: root = drawn_folder()
+        from planet.synthetic.pets import pets_folder
+        try: root = pets_folder()
         except OSError as e: raise UserError(f"--data drawn: pets cannot be drawn into {e.filename} ({e.strerror}): name another folder in $PLANET_CACHE") from None
     else: root = _oxford() if data == 'auto' else Path(data).expanduser()
     root = existing_folder(root, '--data ')

@@ -15,7 +15,8 @@ from planet.download.archives import SUFFIXES, BadArchive, bare_name, unpack, un
 from planet import amazon
 from planet.amazon import COMPETITION
 from planet.chips import TABLES, from_folder, read_table
-from planet.download.http import download, locked
+from planet.download.http import download
+from planet.locks import locked
 from planet.download.progress import need_space
 
 __all__ = ['COMPETITION', 'access', 'credentials', 'get_competition', 'get_titanic']

@@ -7,7 +7,8 @@ from uuid import uuid4
 import os
 from planet.cli import UserError
 from planet.download.archives import BadArchive, unpack
-from planet.download.http import download, locked, open_url
+from planet.download.http import download, open_url
+from planet.locks import locked
 
 __all__ = ['FASTAI', 'fastai_config', 'fastai_set']
 

@@ -12,7 +12,7 @@ import errno, hashlib, os, time
 from planet.cli import UserError, say
 from planet.download.progress import Meter, need_space, size_text
 
-__all__ = ['Passing', 'download', 'locked', 'open_url', 'retry_after', 'wait_for', 'cause']
+__all__ = ['Passing', 'download', 'open_url', 'retry_after', 'wait_for', 'cause']
 
 SECONDS = 5, 60 # to wait for a connection, and for the next byte
 PATIENCE = 3600 # the longest wait that a server may ask for with 429, in seconds
@@ -170,18 +170,3 @@ def _file_md5(path):
     with open(path, 'rb') as f:
         while block := f.read(1 << 20): digest.update(block)
     return digest.hexdigest()
-
-@contextmanager
-def locked(path, # a file to make for it
-           wait:bool=True, # wait for another process that has it?
-          ): # yields whether we have it
-    "Hold a lock that other processes see: two that write into one `.part` would spoil it. No lock where the disk has none."
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w') as f:
-        held = True
-        try:
-            import fcntl
-            fcntl.flock(f, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError: held = False
-        except (ImportError, OSError): pass # Windows, or a disk in the network
-        yield held

@@ -1,17 +1,19 @@
-"""Chips of forest with one clearing each, and where its centre is: what a regression of a point can learn from.
+"""Synthetic chips of forest with one clearing each, and its centre: a data set for the regression of a point.
 
-Painted as every synthetic chip is (`painting`), with rivers, roads and haze to look past; the centre is measured on the
-painted clearing itself, so that the answer is exact.
+Painted as every synthetic chip is, with rivers, roads and haze that distract; the centre is measured on the painted
+clearing itself, so that the answer is exact.
 """
-import csv, os, shutil
-from concurrent.futures import ThreadPoolExecutor
+import csv
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
 import numpy as np
 from PIL import Image
 from planet.amazon import TAGS
-from .terrain import N, _Scene, _PAINTERS, _X, _Y, _air, _blot, _blots, _grain, _ground, _pick, _ragged, _sensor
-from .cache import cache_folder
+from planet.cli import progress as cli_progress
+from planet.synthetic.brushes import N, X, Y, filled, grain, irregular_polygon, pick, ragged
+from planet.synthetic.cache import cached_folder, draw_folder
+from planet.synthetic.painters import PAINTERS
+from planet.synthetic.scene import Scene, air, ground, sensor
 
 __all__ = ['DRAWING', 'draw_clearing', 'write_clearings', 'clearings_folder']
 
@@ -22,11 +24,11 @@ def _clearing(s, rng):
     radius = rng.uniform(14, 40)
     for _ in range(20): # on dry land
         at = rng.uniform(1.5*radius, N - 1.5*radius, 2) # all of it is in the picture
-        mask = _ragged(_blots([_blot(rng, at, radius, 9, .45)]), rng, 2, .15)
+        mask = ragged(filled([irregular_polygon(rng, at, radius, 9, .45)]), rng, 2, .15)
         if (mask*s.water).sum() < .01*mask.sum(): break
-    s.paint(_pick(rng, (128, 108, 84), (138, 112, 96), (104, 96, 72), (98, 104, 66)), mask*.9, 1 + .08*_grain(rng, .8))
+    s.paint(pick(rng, (128, 108, 84), (138, 112, 96), (104, 96, 72), (98, 104, 66)), mask*.9, 1 + .08*grain(rng, .8))
     s.clear(mask, at)
-    return tuple(float((mask*axis).sum()/mask.sum() + .5) for axis in (_X, _Y)) # pixel i reaches from i to i+1
+    return tuple(float((mask*axis).sum()/mask.sum() + .5) for axis in (X, Y)) # pixel i reaches from i to i+1
 
 def draw_clearing(
     seed=0, # int, or a tuple of them
@@ -36,13 +38,13 @@ def draw_clearing(
     seed = tuple(np.atleast_1d(seed).tolist())
     def rng(i): return np.random.default_rng((*seed, i))
     water, road, haze = rng(200).random(3) < (.25, .25, .15)
-    s = _Scene(frozenset(['primary', *['water']*int(water), *['road']*int(road)]))
-    _ground(s, rng(100))
-    if water: _PAINTERS['water'](s, rng(TAGS.index('water')))
+    s = Scene(frozenset(['primary', *['water']*int(water), *['road']*int(road)]))
+    ground(s, rng(100))
+    if water: PAINTERS['water'](s, rng(TAGS.index('water')))
     centre = _clearing(s, rng(201))
-    if road: _PAINTERS['road'](s, rng(TAGS.index('road')))
-    _air(s, rng(101), *((.3, .65) if haze else (0., .36))) # never so thick that nothing is left to find
-    chip = _sensor(s, rng(102))
+    if road: PAINTERS['road'](s, rng(TAGS.index('road')))
+    air(s, rng(101), *((.3, .65) if haze else (0., .36))) # never so thick that nothing is left to find
+    chip = sensor(s, rng(102))
     if size != N: chip = np.asarray(Image.fromarray(chip).resize((size, size), Image.LANCZOS))
     return chip, tuple(c*size/N for c in centre)
 
@@ -51,34 +53,24 @@ def write_clearings(
     n:int=600, # how many chips
     size:int=N, # pixels a side
     seed:int=42,
-    progress=lambda items, total: items, # wraps the iterable of chips, to show progress
+    progress=cli_progress, # as `planet.cli.progress`: called as `progress(items, total, label)`
 )->Path: # `path`
-    "Write `points.csv` (`image_name,x,y` in pixels) and its images: all, or on any failure nothing; `OSError` where that is impossible"
-    path = Path(path)
-    tmp = path.with_name(f'.{path.name}-{uuid4().hex}')
-    def write(i):
+    "Draw `points.csv` (`image_name,x,y` in pixels) and its images: whole or not there, as in `draw_folder`"
+    if n < 1 or size < 1: raise ValueError(f"n and size must be at least 1, not {n} and {size}")
+    def draw(folder, i):
         chip, centre = draw_clearing((seed, i), size)
-        Image.fromarray(chip).save(tmp/f'clearing_{i}.jpg', quality=90)
+        Image.fromarray(chip).save(folder/f'clearing_{i}.jpg', quality=90)
         return f'clearing_{i}.jpg', *(f'{c:.2f}' for c in centre)
-    try:
-        tmp.mkdir(parents=True)
-        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1)) # numpy and Pillow let go of the interpreter's lock
-        try: rows = list(progress(pool.map(write, range(n)), n))
-        finally: pool.shutdown(cancel_futures=True)
-        with open(tmp/'points.csv', 'w', newline='', encoding='utf-8') as f:
+    def finish(folder, rows):
+        with open(folder/'points.csv', 'w', newline='', encoding='utf-8') as f:
             csv.writer(f, lineterminator='\n').writerows([('image_name', 'x', 'y'), *rows])
-        tmp.rename(path)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
-    return path
+    return draw_folder(path, ['clearings', DRAWING, n, size, seed], n, draw, finish, 'clearings', progress)
 
 def clearings_folder(
     n:int=600, size:int=N, seed:int=42, # as in `write_clearings`
     cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
-    progress=lambda items, total: items, # as in `write_clearings`; not called where the chips are there already
+    progress=cli_progress, # as in `write_clearings`; not called where the chips are there already
 )->Path: # folder with `points.csv` and its images
-    "The folder of `n` clearings, drawn on first use and kept; `OSError` where the cache cannot be written"
-    path = cache_folder(cache)/f'clearings-v{DRAWING}-n{n}-size{size}-seed{seed}'
-    try: return path if (path/'points.csv').exists() else write_clearings(path, n, size, seed, progress)
-    except OSError:
-        if (path/'points.csv').exists(): return path # another process drew the same chips meanwhile
-        raise
+    "The folder of `n` clearings, drawn on first use and kept; `UserError` where the cache cannot be written"
+    write = partial(write_clearings, n=n, size=size, seed=seed, progress=progress)
+    return cached_folder(f'clearings-v{DRAWING}-n{n}-size{size}-seed{seed}', n, write, 'points.csv', cache)

@@ -1,12 +1,12 @@
 "Pets drawn by code, named as the Oxford-IIIT Pet photographs are: stand-ins where those are not to be had."
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
-import shutil
 import numpy as np
 from PIL import Image, ImageDraw
-from .cache import cache_folder
+from planet.cli import progress as cli_progress
+from planet.synthetic.cache import cached_folder, draw_folder
 
-__all__ = ['BREEDS', 'draw_pet', 'write_pets', 'drawn_folder']
+__all__ = ['BREEDS', 'draw_pet', 'write_pets', 'pets_folder']
 
 DRAWING = 1 # part of the cached folder's name: raise it when the pictures change
 
@@ -38,7 +38,8 @@ class _Face:
     def at(self, *points): return [((x+1)*self.side/2, (y+1)*self.side/2) for x, y in points]
     def oval(self, x, y, rx, ry, fill): self.draw.ellipse([*self.at((x-rx, y-ry), (x+rx, y+ry))], fill=fill)
     def shape(self, fill, *points): self.draw.polygon(self.at(*points), fill=fill)
-    def line(self, fill, width, *points): self.draw.line(self.at(*points), fill=fill, width=max(1, round(width*self.side/2)), joint='curve')
+    def line(self, fill, width, *points):
+        self.draw.line(self.at(*points), fill=fill, width=max(1, round(width*self.side/2)), joint='curve')
 
     def within(self, mask, paint):
         "Paint on a layer of its own, and keep what falls on the oval `mask`: `(x, y, rx, ry)`."
@@ -73,7 +74,8 @@ def _marks(f, kind, coat, second, rng):
             for r, share in ((.50, .35), (.43, .7), (.36, 1)): # a soft edge
                 g.oval(0, .34, r, r*.98, tuple(int(a+(b-a)*share) for a, b in zip(coat, second)))
         elif kind == 'patches':
-            for (x, y, r), colour in zip(((-.42, -.16, .34), (.44, -.04, .30), (.10, -.46, .16)), ('#d98236', '#3b3330', '#d98236')):
+            places = (-.42, -.16, .34), (.44, -.04, .30), (.10, -.46, .16)
+            for (x, y, r), colour in zip(places, ('#d98236', '#3b3330', '#d98236')):
                 g.oval(x+rng.normal(0, .05), y+rng.normal(0, .05), r, r*.9, _shift(colour, rng, 6))
         elif kind == 'bib':
             g.shape(second, (0, -.16), (-.34, .80), (.34, .80))
@@ -83,9 +85,11 @@ def _marks(f, kind, coat, second, rng):
             g.oval(0, .46, .36, .34, second)
         elif kind == 'spots':
             for x, y, r in rng.uniform((-.6, -.45, .04), (.6, .7, .10), (40, 3)):
-                if min(np.hypot(abs(x)-.26, y-.06), np.hypot(x, y-.46)) > .14+r: g.oval(x, y, r, r*rng.uniform(.7, 1.2), DARK) # eyes, mouth
+                if min(np.hypot(abs(x)-.26, y-.06), np.hypot(x, y-.46)) > .14+r: # neither on the eyes nor on the mouth
+                    g.oval(x, y, r, r*rng.uniform(.7, 1.2), DARK)
         elif kind == 'beard':
-            for x in np.linspace(-.36, .36, 9): g.shape(second, (x-.10, .36), (x+.10, .36), (x*1.2, .76+.1*rng.random()))
+            for x in np.linspace(-.36, .36, 9):
+                g.shape(second, (x-.10, .36), (x+.10, .36), (x*1.2, .76+.1*rng.random()))
             g.oval(0, .40, .36, .20, second)
             for s in (-1, 1): g.line(second, .09, (s*.12, -.16), (s*.42, -.24))
     f.within(HEAD, paint)
@@ -101,7 +105,9 @@ def _face(breed, coat, side, rng):
     if marks == 'curls':
         for x, y in ((-.2, -.48), (.2, -.48), (0, -.58), (0, -.40)): f.oval(x, y, .20, .18, second)
         f.oval(0, .42, .26, .22, second)
-    if not cat: _dog_ears(f, {'spots': DARK, 'blaze': _shift('#8a5426', rng), 'curls': second}.get(marks, _shift('#5f4636', rng)))
+    if not cat:
+        ears = {'spots': DARK, 'blaze': _shift('#8a5426', rng), 'curls': second}
+        _dog_ears(f, ears.get(marks, _shift('#5f4636', rng)))
     look = rng.uniform(-.03, .03)
     for s in (-1, 1):
         f.oval(s*.26, .06, .125, .135, '#ffffff' if marks != 'bib' else eyes)
@@ -114,7 +120,8 @@ def _face(breed, coat, side, rng):
     f.line(mouth, .03, (-.17, .50), (-.09, .55), (0, .50), (0, .40), (0, .50), (.09, .55), (.17, .50))
     if cat:
         for s in (-1, 1):
-            for dy in (-.06, .02, .10): f.line('#ffffff' if marks in ('mask', 'bib') else '#7d736b', .016, (s*.20, .42+dy*.5), (s*.80, .40+dy*1.8))
+            whisker = '#ffffff' if marks in ('mask', 'bib') else '#7d736b'
+            for dy in (-.06, .02, .10): f.line(whisker, .016, (s*.20, .42+dy*.5), (s*.80, .40+dy*1.8))
     elif rng.random() < .5: f.oval(.05, .61, .08, .11, PINK) # the tongue is out
     return f.im
 
@@ -125,13 +132,15 @@ def draw_pet(breed:str, # one of `BREEDS`
     "The portrait of a pet: turned, moved, scaled and lit a little differently for each seed."
     rng, height = np.random.default_rng([seed, *breed.encode()]), height or width
     w, h = FINE*width, FINE*height
-    wall, floor = (tuple(int(c) for c in (rng.uniform(*span) + rng.normal(0, 22, 3)).clip(0, 255)) for span in ((130, 225), (90, 170)))
+    wall, floor = (tuple(int(c) for c in (rng.uniform(*span) + rng.normal(0, 22, 3)).clip(0, 255))
+                   for span in ((130, 225), (90, 170)))
     im = Image.new('RGB', (w, h), wall)
     draw = ImageDraw.Draw(im)
     draw.rectangle([0, int(h*rng.uniform(.68, .86)), w, h], fill=floor)
     for _ in range(rng.integers(0, 4)): # frames on the wall, balls on the floor
         x, y, r = rng.uniform(0, w), rng.uniform(0, h), min(w, h)*rng.uniform(.04, .10)
-        (draw.rectangle if rng.random() < .5 else draw.ellipse)([x-r, y-r, x+r, y+r], fill=tuple(int(c) for c in rng.uniform(60, 250, 3)))
+        shape = draw.rectangle if rng.random() < .5 else draw.ellipse
+        shape([x-r, y-r, x+r, y+r], fill=tuple(int(c) for c in rng.uniform(60, 250, 3)))
     side = int(min(w, h)*rng.uniform(.72, 1.02))
     coat = _shift(BREEDS[breed][0], rng)
     face = _face(breed, coat, side, rng).rotate(rng.normal(0, 12), Image.Resampling.BICUBIC)
@@ -140,35 +149,34 @@ def draw_pet(breed:str, # one of `BREEDS`
     im.paste(face, (int(x), int(y)), face)
     return im.resize((width, height), Image.Resampling.LANCZOS)
 
-def write_pets(folder, # made if need be
+def write_pets(path, # folder to make; must not exist
                n:int=30, # pictures of each breed
                size:int=128, # the shorter side in pixels; the longer is up to half as long again
                breeds=tuple(BREEDS), # which
                seed:int=42,
-              ) -> Path: # `folder`
-    "Draw `n` of each breed as `Tabby_1.jpg`, `beagle_1.jpg` and so on, wide ones and tall ones, as photographs come."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+               progress=cli_progress, # as `planet.cli.progress`: called as `progress(items, total, label)`
+              ) -> Path: # `path`
+    """Draw `n` of each breed as `Tabby_1.jpg`, `beagle_1.jpg` and so on, wide ones and tall ones, as photographs come.
+
+    The folder is whole or not there, as in `draw_folder`."""
+    pictures = [] # name, breed, seed, width, height
     for breed in breeds:
         rng = np.random.default_rng([seed, *breed.encode()])
         for i in range(1, n+1):
             sides = size, int(size*rng.uniform(1, 1.5))
-            width, height = sides if rng.random() < .3 else sides[::-1]
-            draw_pet(breed, int(rng.integers(2**31)), width, height).save(folder/f'{breed}_{i}.jpg', quality=88)
-    return folder
+            sides = sides if rng.random() < .3 else sides[::-1]
+            pictures.append((f'{breed}_{i}.jpg', breed, int(rng.integers(2**31)), *sides))
+    def draw(folder, i):
+        name, *picture = pictures[i]
+        draw_pet(*picture).save(folder/name, quality=88)
+        return [name]
+    key = ['pets', DRAWING, n, size, breeds, seed]
+    return draw_folder(path, key, len(pictures), draw, what='pets', progress=progress)
 
-def drawn_folder(n:int=30, size:int=128, # as in `write_pets`
-                 cache=None, # folder of caches, as in `planet.synthetic.synthetic_folder`
-                ) -> Path:
-    "The folder of `n` pets of each breed, drawn on first use and kept; raises `OSError` where the cache cannot be written."
-    cache = cache_folder(cache)
-    path = cache/f'pets-v{DRAWING}-n{n}-size{size}'
-    if path.is_dir(): return path
-    part = path.with_name(f'.{path.name}-{uuid4().hex}')
-    try:
-        write_pets(part, n, size)
-        part.rename(path)
-    except OSError:
-        if not path.is_dir(): raise # or another process drew the same ones meanwhile
-    finally: shutil.rmtree(part, ignore_errors=True)
-    return path
+def pets_folder(n:int=30, size:int=128, # as in `write_pets`
+                cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
+                progress=cli_progress, # as in `write_pets`; not called where the pets are there already
+               ) -> Path:
+    "The folder of `n` pets of each breed, drawn on first use and kept; `UserError` where the cache cannot be written."
+    write = partial(write_pets, n=n, size=size, progress=progress)
+    return cached_folder(f'pets-v{DRAWING}-n{n}-size{size}', n*len(BREEDS), write, cache=cache)
