@@ -5,6 +5,7 @@
 from planet.cli import UserError, say, script
 from planet.options import check_options
 
+
 @script
 def main(
     data:str='auto', # chips: auto, synthetic, sample, or a folder with a label table and images
@@ -17,9 +18,9 @@ def main(
     "Draw a sheet of chips with their tags; every second one is a rare one, since the common ones look alike."
     check_options(dict(locals()))
     import numpy as np
+    from planet.images import open_chip
     from planet.plots import chip_grid
     from planet.sources import find_chips
-    from planet.images import open_chip
     chips = find_chips(data)
     rarity = -np.log(chips.targets.mean(0) + 1e-9)
     rare = (chips.targets*rarity).max(1)

@@ -1,6 +1,7 @@
 "Figures, axes and colours of every plot; text that fits and cannot fail; a grid of images."
+import re
+import unicodedata
 from functools import lru_cache
-import re, unicodedata
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import get_hinting_flag

@@ -1,7 +1,8 @@
 "A lock between processes: of two that start at once, one does the work and the other waits for it."
+import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
-import os, time
 from planet.cli import say
 
 __all__ = ['locked']

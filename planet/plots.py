@@ -8,8 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from planet.cli import near_names
-from planet.figures import (BAD, BLUE, GOOD, MISSED, PURPLE, QUIET, as_array, as_text, figure, grid, plain_axes, text_width,
-                            wrap_words)
+from planet.figures import (
+    BAD,
+    BLUE,
+    GOOD,
+    MISSED,
+    PURPLE,
+    QUIET,
+    as_array,
+    as_text,
+    figure,
+    grid,
+    plain_axes,
+    text_width,
+    wrap_words,
+)
 from planet.images import open_chip
 from planet.metrics import threshold_curve
 from planet.tag_plots import LONGEST, class_distribution, cooccurrence, fold_balance, percent, tags_per_chip

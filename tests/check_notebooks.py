@@ -4,9 +4,12 @@
 
 It works on a copy of the project, so that a failing check changes nothing.
 """
+import shutil
+import subprocess
+import sys
+import tempfile
 from filecmp import cmp
 from pathlib import Path
-import shutil, subprocess, sys, tempfile
 
 root = Path(__file__).resolve().parent.parent
 

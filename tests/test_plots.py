@@ -1,12 +1,20 @@
 "The pictures of chips show what is in the table, and can be read."
-import io, itertools, warnings
+import io
+import itertools
+import warnings
 from pathlib import Path
-import matplotlib, matplotlib._pylab_helpers, numpy as np, pandas as pd, pytest, torch
+import matplotlib
+import matplotlib._pylab_helpers
+import numpy as np
+import pandas as pd
+import pytest
+import torch
 from matplotlib.colors import to_hex
 from planet import plots
-from planet.chips import Chips, from_folder
 from planet.amazon import WEATHER
+from planet.chips import Chips, from_folder
 from planet.synthetic.chips import draw_tags
+
 
 def of_tags(tags, vocab=None):
     table = pd.DataFrame(dict(image_name=[f'chip_{i}' for i in range(len(tags))], tags=[sorted(t) for t in tags], path=[Path(f'chip_{i}') for i in range(len(tags))]))

@@ -1,10 +1,19 @@
 "Chips drawn by code: the real table's frequencies, a picture for every tag, and a folder that is whole or not there."
-import csv, json, os, signal, subprocess, sys, threading, time
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
-import numpy as np, planet, pytest
+import numpy as np
+import pytest
 from PIL import Image
+import planet
 from planet.amazon import TAGS, WEATHER
 from planet.cli import UserError
 from planet.synthetic import chips as synthetic

@@ -9,6 +9,7 @@ CPU seconds).
 """
 from planet.cli import script
 
+
 @script
 def main(
     n:int=40479, # chips: as many as the competition trains on
@@ -18,14 +19,17 @@ def main(
     seed:int=42,
 ):
     "Print the seconds that `verify` takes, and its report."
-    import os, platform, tempfile, time
+    import os
+    import platform
+    import tempfile
+    import time
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
     import numpy as np
     from PIL import Image
     from planet.chips import from_folder
-    from planet.tools.verify import verify
     from planet.synthetic.chips import draw_chip, draw_tags
+    from planet.tools.verify import verify
     if data: pictures = [np.asarray(Image.open(p).convert('RGB')) for p in from_folder(data).paths[:drawn]]
     else: pictures = [draw_chip(tags, (seed, i)) for i, tags in enumerate(draw_tags(drawn, seed))]
 

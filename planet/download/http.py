@@ -4,7 +4,6 @@ While it comes it is called `NAME.part`; `NAME.part.tag` holds the server's mark
 only bytes of the same file are ever put together.
 """
 from base64 import b64decode
-from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit

@@ -3,10 +3,15 @@
 What is drawn of a folder stands in `.NAME.part` beside it, with a log of the files that are whole. A lock keeps two
 processes from drawing the same; the system lets it go when a process dies, and whoever comes next goes on from the log.
 """
+import errno
+import json
+import os
+import re
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-import errno, json, os, re, shutil, time
 from planet.cli import UserError, progress as cli_progress
 from planet.locks import locked
 

@@ -5,8 +5,22 @@ Colours, contrast and power spectra were matched by tag, and by eye, with real c
 import math
 import numpy as np
 from PIL import Image, ImageDraw
-from planet.synthetic.brushes import (N, X, Y, blur, filled, grain, irregular_polygon, noise, pick, ragged, rgb, step,
-                                      stroke, winding_path)
+from planet.synthetic.brushes import (
+    N,
+    X,
+    Y,
+    blur,
+    filled,
+    grain,
+    irregular_polygon,
+    noise,
+    pick,
+    ragged,
+    rgb,
+    step,
+    stroke,
+    winding_path,
+)
 from planet.synthetic.scene import air
 
 __all__ = ['PAINTERS', 'WEATHER_PAINTERS']

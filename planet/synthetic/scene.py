@@ -1,6 +1,6 @@
 "The scene that the painters of synthetic chips share: its ground first, the air above it and the sensor last."
-from dataclasses import dataclass, field
 import math
+from dataclasses import dataclass, field
 import numpy as np
 from planet.synthetic.brushes import N, grain, noise, pick, rgb, step
 
