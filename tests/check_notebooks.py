@@ -15,17 +15,25 @@ root = Path(__file__).resolve().parent.parent
 
 def run(*command, cwd): return subprocess.run(command, cwd=cwd).returncode
 
+def modules(folder): return {p.relative_to(folder).as_posix() for p in (folder/'planet').rglob('*.py')}
+
+def differing(one, other):
+    "Modules, those of subpackages too, that are not the same in two copies of the project."
+    both = modules(one) & modules(other)
+    return sorted(modules(one) ^ modules(other) | {m for m in both if not cmp(one/m, other/m, shallow=False)})
+
 def main():
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp)/'planet'
         for part in ('nbs', 'planet', 'pyproject.toml', 'settings.ini'):
             source = root/part
-            if source.is_dir(): shutil.copytree(source, copy/part, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+            if source.is_dir():
+                shutil.copytree(source, copy/part, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
             else: shutil.copy(source, copy/part)
         if run('nbdev-export', cwd=copy): return 'nbdev-export failed'
-        names = sorted({p.name for folder in (root, copy) for p in (folder/'planet').glob('*.py')})
-        differ = [n for n in names if not ((root/'planet'/n).exists() and (copy/'planet'/n).exists() and cmp(root/'planet'/n, copy/'planet'/n, shallow=False))]
-        if differ: return f"{', '.join(differ)}: the module differs from its notebook; edit the notebook and run nbdev-export, or the module and run nbdev-update"
+        if found := differing(root, copy):
+            return (f"{', '.join(found)}: the module differs from its notebook; "
+                    'edit the notebook and run nbdev-export, or the module and run nbdev-update')
         print('every generated module equals its notebook', flush=True)
         if run('nbdev-test', '--do-print', '--timing', cwd=copy): return 'a notebook failed'
     print(f"{len(list((root/'nbs').glob('*.ipynb')))} notebooks ran from top to bottom")

@@ -197,7 +197,7 @@ def test_the_library_names_no_options_of_the_command_line():
         docs = {id(n.body[0].value) for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.FunctionDef, ast.ClassDef))
                 and n.body and isinstance(n.body[0], ast.Expr)}
         found += [f'{name_of(path)}:{n.lineno}: {hit[0]}' for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
-                  and id(n) not in docs and (hit := said.search(n.value))]
+                  and id(n) not in docs and 'pip install' not in n.value and (hit := said.search(n.value))]
     assert not found, listed(found)
 
 def test_notebooks_name_their_cells():
@@ -209,6 +209,29 @@ def test_no_path_of_a_machine_is_saved_in_a_notebook():
     found = [f'{name_of(p)} #{c["id"]}: {hit[0]}' for p in notebooks() for c in cells(p) if (hit := re.search(
         r'/(work|home|root|tmp|Users)/[\w./-]+', json.dumps([{k: v for k, v in o.items() if k != 'metadata'} for o in c['outputs']])))]
     assert not found, listed(found)
+
+def test_the_gate_of_notebooks_sees_subpackages(tmp_path):
+    from check_notebooks import differing
+    for copy in 'ab':
+        for name in ('losses.py', 'course/pets.py', 'synthetic/chips.py'):
+            (tmp_path/copy/'planet'/name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path/copy/'planet'/name).write_text('same')
+    assert differing(tmp_path/'a', tmp_path/'b') == []
+    (tmp_path/'a'/'planet'/'course'/'pets.py').write_text('edited')
+    (tmp_path/'b'/'planet'/'synthetic'/'chips.py').unlink()
+    assert differing(tmp_path/'a', tmp_path/'b') == ['planet/course/pets.py', 'planet/synthetic/chips.py']
+
+def test_the_constraints_hold_what_the_package_asks_for():
+    from configparser import ConfigParser
+    from packaging.requirements import Requirement
+    config = ConfigParser(delimiters='=')
+    config.read(ROOT/'settings.ini', encoding='utf-8')
+    asked = [Requirement(r) for key in ('requirements', 'dev_requirements') for r in config['DEFAULT'][key].split()]
+    held = {r.name: r for line in read(ROOT/'constraints.txt').split('\n') if line and line[0] != '#' for r in [Requirement(line)]}
+    for r in asked:
+        if r.marker and not r.marker.evaluate(dict(python_version='3.11')): continue
+        version = next(iter(held[r.name].specifier)).version
+        assert r.specifier.contains(version), r.name
 
 # ---- nothing twice
 
