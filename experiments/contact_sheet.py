@@ -1,10 +1,9 @@
-"""Chips with their tags on one sheet, to look at before anything else. The picture in the README is
+"""A contact sheet: chips with their tags, rare tags among them. The picture in the README is
 
     python experiments/contact_sheet.py --data synthetic --out docs/chips.png
 """
 from planet.cli import UserError, say, script
 from planet.options import check_options
-
 
 @script
 def main(
@@ -13,20 +12,24 @@ def main(
     columns:int=6, # chips in a row
     size:int=160, # height and width of a chip, in pixels
     seed:int=33, # which chips
+    names:bool=False, # with the names of their files
     out:str='chips.png', # the picture
 ):
     "Draw a sheet of chips with their tags; every second one is a rare one, since the common ones look alike."
     check_options(dict(locals()))
     import numpy as np
     from planet.images import open_chip
-    from planet.plots import chip_grid
+    from planet.plots import as_array, chip_grid
     from planet.sources import find_chips
     chips = find_chips(data)
     rarity = -np.log(chips.targets.mean(0) + 1e-9)
     rare = (chips.targets*rarity).max(1)
     draw = np.random.default_rng(seed).permutation(len(chips))[:n//2]
-    rows = [*draw, *np.random.default_rng(seed).choice(len(chips), min(n - len(draw), len(chips)), replace=False, p=rare**2/(rare**2).sum())]
-    pixels = [open_chip(chips.paths[i], size).permute(1, 2, 0).numpy() for i in rows]
-    try: chip_grid(pixels, [chips.table.tags[i] for i in rows], columns, width=11).savefig(out)
-    except (OSError, ValueError) as e: raise UserError(f"--out {out} cannot be written: {e}") from None
+    p = rare**2/(rare**2).sum()
+    others = np.random.default_rng(seed).choice(len(chips), min(n - len(draw), len(chips)), replace=False, p=p)
+    rows = [*draw, *others]
+    pixels = [as_array(open_chip(chips.paths[i], size)) for i in rows]
+    files = [chips.paths[i].name for i in rows] if names else None
+    try: chip_grid(pixels, [chips.table.tags[i] for i in rows], columns, width=11, names=files).savefig(out)
+    except (OSError, ValueError) as e: raise UserError(f"{out} cannot be written: {e}", option='out') from None
     say(out)

@@ -15,7 +15,6 @@ from planet.amazon import WEATHER
 from planet.chips import Chips, from_folder
 from planet.synthetic.chips import draw_tags
 
-
 def of_tags(tags, vocab=None):
     table = pd.DataFrame(dict(image_name=[f'chip_{i}' for i in range(len(tags))], tags=[sorted(t) for t in tags], path=[Path(f'chip_{i}') for i in range(len(tags))]))
     return Chips(table, vocab or sorted({t for o in tags for t in o}), 'a table', Path('.'))
