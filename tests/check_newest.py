@@ -20,7 +20,8 @@ WANTED = '--editable', f'{ROOT}[dev]'
 
 def newer():
     "Packages that have a newer version than the one installed here: name -> version."
-    found = subprocess.run([sys.executable, *PIP, '--dry-run', '--report', '-', *WANTED], stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    found = subprocess.run([sys.executable, *PIP, '--dry-run', '--report', '-', *WANTED], stdout=subprocess.PIPE,
+                           check=True, cwd=ROOT)
     packages = [o['metadata'] for o in json.loads(found.stdout)['install']]
     return {p['name']: p['version'] for p in packages if p['name'] != 'planet-chips'}
 
@@ -40,6 +41,7 @@ def main(folder):
     python = environment(Path(folder).resolve())
     subprocess.run([python, *PIP, *WANTED], check=True, cwd=ROOT)
     tests = [f'tests/test_{name}.py' for name in TESTS]
-    return subprocess.run([python, '-m', 'pytest', '--numprocesses', '2', *tests], cwd=ROOT, env=os.environ | dict(OMP_NUM_THREADS='1')).returncode
+    return subprocess.run([python, '-m', 'pytest', '--numprocesses', '2', *tests], cwd=ROOT,
+                          env=os.environ | dict(OMP_NUM_THREADS='1')).returncode
 
 if __name__ == '__main__': sys.exit(main(*sys.argv[1:]))

@@ -48,13 +48,15 @@ GENERATED = {'planet/_modidx.py'}
 def read(path): return path.read_text(encoding='utf-8')
 def name_of(path): return path.relative_to(ROOT).as_posix()
 def python_files(*folders):
-    return sorted(p for f in folders for p in (ROOT/f).rglob('*.py') if '.ipynb_checkpoints' not in p.parts and name_of(p) not in GENERATED)
+    return sorted(p for f in folders for p in (ROOT/f).rglob('*.py') if '.ipynb_checkpoints' not in p.parts
+                  and name_of(p) not in GENERATED)
 def notebooks(): return sorted((ROOT/'nbs').glob('*.ipynb'))
 def cells(path, kind='code'): return [c for c in json.loads(read(path))['cells'] if c['cell_type'] == kind]
 def source(cell): return ''.join(cell['source'])
 def listed(found): return '\n'.join(['', *map(str, found)])
 
-PACKAGE = {'.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): p for p in python_files('planet')}
+PACKAGE = {'.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): p
+           for p in python_files('planet')}
 
 def imported(code, module='', is_package=False):
     "The modules of the package that a piece of code imports, anywhere in it, with the names that it takes from each."
@@ -72,7 +74,8 @@ def imported(code, module='', is_package=False):
                 whole = f'{base}.{a.name}'
                 yield (whole, None) if whole in PACKAGE else (base, a.name)
 
-GRAPH = {name: {m for m, _ in imported(read(path), name, path.name == '__init__.py')} - {name, 'planet'} for name, path in PACKAGE.items()}
+GRAPH = {name: {m for m, _ in imported(read(path), name, path.name == '__init__.py')} - {name, 'planet'}
+         for name, path in PACKAGE.items()}
 
 def room(module): return module.split('.')[1]
 
@@ -123,17 +126,20 @@ def private(code, module='', is_package=False):
             and node.attr.startswith('_') and not node.attr.startswith('__')): yield f'{node.value.id}.{node.attr}'
 
 def code_of(path): # what Python itself reads of a notebook
-    return '\n\n'.join(re.sub(r'^(\s*)[%!].*$', r'\1pass', source(c), flags=re.M) for c in cells(path) if not source(c).startswith('%%'))
+    return '\n\n'.join(re.sub(r'^(\s*)[%!].*$', r'\1pass', source(c), flags=re.M) for c in cells(path)
+                       if not source(c).startswith('%%'))
 
 def test_no_private_name_is_imported():
-    found = [f'{name_of(path)}: {p}' for name, path in PACKAGE.items() for p in private(read(path), name, path.name == '__init__.py')]
+    found = [f'{name_of(path)}: {p}' for name, path in PACKAGE.items()
+             for p in private(read(path), name, path.name == '__init__.py')]
     found += [f'{name_of(path)}: {p}' for path in python_files('experiments') for p in private(read(path))]
     found += [f'{name_of(path)}: {p}' for path in notebooks() for p in private(code_of(path))]
     assert not found, listed(found)
 
 def modules_after(code):
     "Names of the modules that a fresh Python has loaded after `code`."
-    return set(subprocess.run([sys.executable, '-c', f'{code}\nimport sys; print(*sys.modules)'], capture_output=True, text=True,
+    return set(subprocess.run([sys.executable, '-c', f'{code}\nimport sys; print(*sys.modules)'], capture_output=True,
+                              text=True,
                               check=True, cwd=ROOT).stdout.split('\n')[-2].split())
 
 def test_the_losses_load_torch_and_nothing_else():
@@ -143,25 +149,31 @@ def test_the_losses_load_torch_and_nothing_else():
 
 def test_the_package_is_light():
     loaded = modules_after('import planet')
-    assert {m for m in loaded if m.split('.')[0] == 'planet'} == {'planet'} and not loaded & {'torch', 'numpy', 'fastcore', 'fastai'}
+    assert {m for m in loaded if m.split('.')[0] == 'planet'} == {'planet'}
+    assert not loaded & {'torch', 'numpy', 'fastcore', 'fastai'}
 
-@pytest.mark.parametrize('script', [p for p in python_files('experiments') if '@script' in read(p)], ids=lambda p: p.stem)
+@pytest.mark.parametrize('script', [p for p in python_files('experiments') if '@script' in read(p)],
+                         ids=lambda p: p.stem)
 def test_help_loads_no_torch(script):
     start = time.perf_counter()
     loaded = modules_after(f'import runpy, sys\nsys.argv = [{str(script)!r}, "--help"]\n'
                            f'try: runpy.run_path({str(script)!r}, run_name="__main__")\nexcept SystemExit: pass')
-    assert not loaded & {'torch', 'fastai', 'pandas', 'matplotlib'} and time.perf_counter() - start < 5 # 0.2 s on a quiet machine
+    # 0.2 s on a quiet machine
+    assert not loaded & {'torch', 'fastai', 'pandas', 'matplotlib'} and time.perf_counter() - start < 5
 
 # ---- how long things are
 
 def test_lines_of_code():
-    found = [f'{name_of(p)}:{i}: {len(line)}' for p in [*python_files('planet', 'experiments', 'tests'), ROOT/'setup.py']
+    found = [f'{name_of(p)}:{i}: {len(line)}'
+             for p in [*python_files('planet', 'experiments', 'tests'), ROOT/'setup.py']
              for i, line in enumerate(read(p).split('\n'), 1) if len(line) > 120]
-    found += [f'{name_of(p)} #{c["id"]}: {len(line)}' for p in notebooks() for c in cells(p) for line in source(c).split('\n') if len(line) > 120]
+    found += [f'{name_of(p)} #{c["id"]}: {len(line)}' for p in notebooks() for c in cells(p)
+              for line in source(c).split('\n') if len(line) > 120]
     assert not found, listed(found)
 
 def test_modules_fit_in_a_sitting():
-    found = [f'{name_of(p)}: {n} lines' for p in python_files('planet', 'experiments') if (n := len(read(p).splitlines())) > 300]
+    found = [f'{name_of(p)}: {n} lines' for p in python_files('planet', 'experiments')
+             if (n := len(read(p).splitlines())) > 300]
     assert not found, listed(found)
 
 def test_cells_are_small():
@@ -169,7 +181,8 @@ def test_cells_are_small():
              if (n := len([line for line in source(c).split('\n') if line.strip() and not line.startswith('#|')])) > 25]
     assert not found, listed(found)
 
-def test_the_main_script_can_be_read_in_a_sitting(): assert 40 <= len(read(ROOT/'experiments'/'planet_resnet50.py').splitlines()) <= 60
+def test_the_main_script_can_be_read_in_a_sitting():
+    assert 40 <= len(read(ROOT/'experiments'/'planet_resnet50.py').splitlines()) <= 60
 
 # ---- words
 
@@ -177,15 +190,18 @@ def test_every_public_name_has_a_docstring():
     found = []
     for path in PACKAGE.values():
         tree = ast.parse(read(path))
-        if not ast.get_docstring(tree) and not read(path).startswith('# AUTOGENERATED'): found.append(f'{name_of(path)}: the module')
-        found += [f'{name_of(path)}:{n.lineno}: {n.name}' for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+        if not ast.get_docstring(tree) and not read(path).startswith('# AUTOGENERATED'):
+            found.append(f'{name_of(path)}: the module')
+        found += [f'{name_of(path)}:{n.lineno}: {n.name}' for n in tree.body
+                  if isinstance(n, (ast.FunctionDef, ast.ClassDef))
                   and not n.name.startswith('_') and not ast.get_docstring(n)]
     assert not found, listed(found)
 
 def test_commands_can_be_run_by_a_stranger():
     pages = [*python_files('planet', 'experiments'), *ROOT.glob('*.md'), *(ROOT/'docs').glob('*.md')]
     found = [name_of(p) for p in pages if '../shared' in read(p)]
-    found += [f'{name_of(p)} #{c["id"]}' for p in notebooks() for kind in ('code', 'markdown') for c in cells(p, kind) if '../shared' in source(c)]
+    found += [f'{name_of(p)} #{c["id"]}' for p in notebooks() for kind in ('code', 'markdown') for c in cells(p, kind)
+              if '../shared' in source(c)]
     assert not found, listed(found)
 
 def test_the_library_names_no_options_of_the_command_line():
@@ -194,20 +210,24 @@ def test_the_library_names_no_options_of_the_command_line():
     for name, path in PACKAGE.items():
         if room(name + '.') in ('tools', 'cli'): continue
         tree = ast.parse(read(path))
-        docs = {id(n.body[0].value) for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.FunctionDef, ast.ClassDef))
+        docs = {id(n.body[0].value) for n in ast.walk(tree)
+                if isinstance(n, (ast.Module, ast.FunctionDef, ast.ClassDef))
                 and n.body and isinstance(n.body[0], ast.Expr)}
-        found += [f'{name_of(path)}:{n.lineno}: {hit[0]}' for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        found += [f'{name_of(path)}:{n.lineno}: {hit[0]}' for n in ast.walk(tree) if isinstance(n, ast.Constant)
+                  and isinstance(n.value, str)
                   and id(n) not in docs and 'pip install' not in n.value and (hit := said.search(n.value))]
     assert not found, listed(found)
 
 def test_notebooks_name_their_cells():
     found = [f'{name_of(p)} #{c["id"]}' for p in notebooks() for kind in ('code', 'markdown') for c in cells(p, kind)
-             if re.fullmatch('[0-9a-f]{8}', c['id']) and re.search(r'\d', c['id']) or re.fullmatch(r'cell-?\d+', c['id'])]
+             if re.fullmatch('[0-9a-f]{8}', c['id']) and re.search(r'\d', c['id'])
+             or re.fullmatch(r'cell-?\d+', c['id'])]
     assert not found, listed(found)
 
 def test_no_path_of_a_machine_is_saved_in_a_notebook():
     found = [f'{name_of(p)} #{c["id"]}: {hit[0]}' for p in notebooks() for c in cells(p) if (hit := re.search(
-        r'/(work|home|root|tmp|Users)/[\w./-]+', json.dumps([{k: v for k, v in o.items() if k != 'metadata'} for o in c['outputs']])))]
+        r'/(work|home|root|tmp|Users)/[\w./-]+',
+            json.dumps([{k: v for k, v in o.items() if k != 'metadata'} for o in c['outputs']])))]
     assert not found, listed(found)
 
 def test_the_gate_of_notebooks_sees_subpackages(tmp_path):
@@ -227,7 +247,8 @@ def test_the_constraints_hold_what_the_package_asks_for():
     config = ConfigParser(delimiters='=')
     config.read(ROOT/'settings.ini', encoding='utf-8')
     asked = [Requirement(r) for key in ('requirements', 'dev_requirements') for r in config['DEFAULT'][key].split()]
-    held = {r.name: r for line in read(ROOT/'constraints.txt').split('\n') if line and line[0] != '#' for r in [Requirement(line)]}
+    held = {r.name: r for line in read(ROOT/'constraints.txt').split('\n') if line and line[0] != '#'
+            for r in [Requirement(line)]}
     for r in asked:
         if r.marker and not r.marker.evaluate(dict(python_version='3.11')): continue
         version = next(iter(held[r.name].specifier)).version
@@ -240,7 +261,8 @@ RUN = 6 # lines
 def significant(path):
     "Lines that say something, each with its number: no blank line, comment, import or docment of a parameter alone."
     for i, line in enumerate(read(path).split('\n'), 1):
-        if not (line := line.strip()) or line.startswith(('#', 'import ', 'from ', ')', ']', '"""')) or not re.search(r'\w', line): continue
+        if not (line := line.strip()) or line.startswith(('#', 'import ', 'from ', ')', ']',
+                                                          '"""')) or not re.search(r'\w', line): continue
         yield i, re.sub(r'\s+', ' ', re.sub(r'\s+# .*', '', line))
 
 def told(path, number):
@@ -269,7 +291,9 @@ def test_nothing_stands_twice():
 def test_what_stands_twice_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], 'ROOT', tmp_path)
     same = '\n'.join(f'value_{i} = compute({i})' for i in range(8))
-    for name, text in dict(a=same, b=f'x = 1\n{same}', c=f'# as in a: losses.py must stand alone\n{same}', d=same.split('\n', 3)[-1]).items():
+    for name, text in dict(a=same, b=f'x = 1\n{same}', c=f'# as in a: losses.py must stand alone\n{same}',
+                           d=same.split('\n', 3)[-1]).items():
         (tmp_path/f'{name}.py').write_text(text)
     a, b, c, d = (tmp_path/f'{n}.py' for n in 'abcd')
-    assert [f[:2] for f in repeated([a, b])] == [('a.py:1', 'b.py:2')] and not list(repeated([a, c])) and not list(repeated([a, d]))
+    assert [f[:2] for f in repeated([a, b])] == [('a.py:1', 'b.py:2')] and not list(repeated([a, c]))
+    assert not list(repeated([a, d]))

@@ -193,7 +193,8 @@ def test_an_interrupt_in_the_bar_stops_and_the_next_call_goes_on(tmp_path, monke
     assert [p.name for p in tmp_path.iterdir()] == ['.chips.part'] and len(drawn) < 400
     drawn.clear()
     write_chips(tmp_path/'chips', 400, 16)
-    assert len(drawn) == 390 and [p.name for p in tmp_path.iterdir()] == ['chips'] and len(images(tmp_path/'chips')) == 400
+    assert len(drawn) == 390 and [p.name for p in tmp_path.iterdir()] == ['chips']
+    assert len(images(tmp_path/'chips')) == 400
 
 def test_what_was_drawn_of_other_chips_is_not_gone_on_with(tmp_path, monkeypatch):
     def interrupted(items, total, label):
@@ -223,7 +224,8 @@ def test_a_killed_drawing_is_gone_on_with(tmp_path, kind):
     torn = log.parent/'whole'/logged[0][2][0]
     torn.write_bytes(torn.read_bytes()[:100])
     seen = []
-    folder = cached(n, 32, cache=tmp_path/'cache', progress=lambda items, total, label: seen.append((total, label)) or items)
+    folder = cached(n, 32, cache=tmp_path/'cache',
+                    progress=lambda items, total, label: seen.append((total, label)) or items)
     total = n*(8 if kind == 'pets' else 1)
     assert seen == [(total - len(logged) + 1, f'drawing {kind}')] and len(logged) >= 10
     assert [p.name for p in (tmp_path/'cache').iterdir()] == [folder.name]
@@ -237,10 +239,12 @@ def test_what_dead_processes_left_is_removed(tmp_path):
         for p in (tmp_path/name/'log', tmp_path/name/'whole', tmp_path/name): os.utime(p, (age, age))
     (tmp_path/'synthetic-v5-n3').mkdir()
     for name in ('.synthetic-v4-n9.part', f'.pets-v1-n30-{"0a"*16}', '.synthetic-v5-n8.part'): left(name)
-    for name in ('.clearings-v1-n5.part', '.synthetic-v5-n3.part'): left(name, time.time()) # may be gone on with; made whole since
+    # may be gone on with; made whole since
+    for name in ('.clearings-v1-n5.part', '.synthetic-v5-n3.part'): left(name, time.time())
     left('.of-another-program')
     remove_stale(tmp_path, tmp_path/'synthetic-v5-n8')
-    assert sorted(p.name for p in tmp_path.iterdir()) == ['.clearings-v1-n5.part', '.of-another-program', '.synthetic-v5-n8.part', 'synthetic-v5-n3']
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['.clearings-v1-n5.part', '.of-another-program',
+                                                          '.synthetic-v5-n8.part', 'synthetic-v5-n3']
 
 def test_existing_folder_is_kept(tmp_path):
     (tmp_path/'mine').mkdir()
@@ -285,10 +289,12 @@ def test_two_threads_share_one_drawing(tmp_path, monkeypatch):
     ts = [threading.Thread(target=work) for _ in range(3)]
     for t in ts: t.start()
     for t in ts: t.join()
-    assert len(out) == 3 and len(set(out)) == 1 and list(tmp_path.iterdir()) == out[:1] and len(images(out[0])) == 30 == len(drawn)
+    assert len(out) == 3 and len(set(out)) == 1 and list(tmp_path.iterdir()) == out[:1]
+    assert len(images(out[0])) == 30 == len(drawn)
 
 def test_processes_that_start_at_once_share_one_drawing(tmp_path):
-    code = f'from planet.synthetic.chips import *; print(synthetic_folder(60, 16, cache={str(tmp_path/"new"/"cache")!r}))'
+    cache = str(tmp_path/'new'/'cache')
+    code = f'from planet.synthetic.chips import *; print(synthetic_folder(60, 16, cache={cache!r}))'
     processes = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = {p.communicate(timeout=60)[0].split('\n')[-2] for p in processes}
     folder, = (tmp_path/'new'/'cache').iterdir()

@@ -51,5 +51,6 @@ def main(
             start, cpu = time.perf_counter(), time.process_time()
             report = verify(folder, threads)
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-            say(f'verify, {threads} thread{"s"*(threads > 1)}: {seconds:.1f} s, {n/seconds:,.0f} chips/s; {cpu:.1f} CPU seconds')
+            say(f'verify, {threads} thread{"s"*(threads > 1)}: {seconds:.1f} s, {n/seconds:,.0f} chips/s; '
+                f'{cpu:.1f} CPU seconds')
         say(str(report))
