@@ -24,23 +24,24 @@ results
 plots tag_plots
 learner
 callbacks backbones
+weights
 data
 sources
 download
 synthetic
-quality
 splits
 images
-chips
-calibration metrics decisions
+chips tables
+calibration metrics decisions resampling
 checks
 losses
+quality
 amazon
 figures
 files
 locks
 options
-cli
+cli process
 '''.split('\n')[1:-1]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row.split()}
 GENERATED = {'planet/_modidx.py'}
