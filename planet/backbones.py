@@ -1,5 +1,5 @@
 """Pretrained backbones: a name (torchvision, timm) or a callable -> model, weights, normalisation, channels, sizes."""
-from planet.cli import UserError, near_names # before fastai, whose import it quiets
+from planet.cli import UserError, near_names, say # before fastai, whose import it quiets
 import inspect, socket, sys
 from contextlib import contextmanager
 from functools import partial
@@ -33,7 +33,7 @@ def find_arch(
     if timm.is_model(key): # also with the tag of its weights, as in `resnet50.a1_in1k`
         arch, _, tag = key.partition('.')
         tags = [o.partition('.')[2] for o in timm.list_models(f'{arch}.*', pretrained=True)]
-        if tag and tag not in tags: raise UserError(f"{name} is unknown: {arch} has the weights {', '.join(tags)}", 'arch')
+        if tag and tag not in tags: raise UserError(f"{name} is unknown: {arch} has weights {', '.join(tags)}", 'arch')
         return key
     others = torchvision.models.list_models(torchvision.models)
     if key in others: return torchvision.models.get_model_builder(key)
@@ -46,7 +46,7 @@ def find_arch(
 def short_timeouts(
     hub:bool=True, # ask Hugging Face's hub whether it answers, and take what lies in its cache if not
 ):
-    "Download with a timeout of seconds, not minutes: sets the process's socket timeout and offline mode, and restores them."
+    "Download with a timeout of seconds: sets the process's socket timeout and offline mode, and restores both."
     from huggingface_hub import constants
     before, offline = socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE
     try:
@@ -77,10 +77,11 @@ def last_layer(model): # -> its name
 class Backbone:
     """A backbone for transfer learning: how to build it, the normalisation of its weights, channels and sizes.
 
-    `find_backbone` makes one of a name or a function. Make one yourself to give a network of your own its normalisation:
-    `Backbone(my_net, stats=(mean, std))`. `my_net()` gives a feature map `(n, c, h, w)`, or features `(n, c)`.
+    `find_backbone` makes one of a name or a function. Make one yourself to give a network of your own its
+    normalisation: `Backbone(my_net, stats=(mean, std))`. `my_net()` is a module that gives a feature map `(n, c, h, w)` or features
+    `(n, c)`; one that ends in a classifier is cut at its last pooling layer, as fastai does.
     """
-    native = 224 # the size of the weights' images
+    native, patch = 224, 1 # the size of the weights' images, and of a transformer's patches
     def __init__(self,
         arch, # a function that builds the network; one with a parameter `pretrained` (or `weights`) has weights
         stats:tuple=None, # mean and standard deviation of each channel; those of the architecture's weights by default
@@ -107,14 +108,16 @@ class Backbone:
     def tries(self, size): return [{}]
     def body(self, pretrained=False, channels=3, **kwargs):
         return create_body(call(self.arch, pretrained, **kwargs), channels, pretrained, cut=as_it_is)
-    def plan_for(self, size, channels, kwargs): # -> what `vision_learner` is called with, features, and are they pooled?
+    def plan_for(self, size, channels, kwargs): # -> arguments of `vision_learner`, features, and are they pooled?
         model = self.body(channels=channels, **kwargs).eval()
         out = model(torch.empty(2, channels, size, size))
         if out.ndim == 2 and any(map(has_pool_type, model.children())): # a classifier, which fastai knows to cut
             return dict(arch=partial(call, self.arch), **({} if channels == 3 else dict(n_in=channels))), 0, False
-        return dict(arch=partial(self.body, channels=channels, **kwargs), cut=as_it_is), out.shape[1], out.ndim == 2
+        return dict(arch=partial(self.uncut, channels=channels, **kwargs)), out.shape[1], out.ndim == 2
+    def uncut(self, pretrained=False, **kwargs): # fastai cuts a network at its last pooling layer: here, after the body
+        return nn.Sequential(self.body(pretrained, **kwargs), nn.AdaptiveAvgPool2d(1))
     def whole(self, learn, channels, kwargs): # -> a model with the weights' names, what does not count, what comes last
-        return learn.model[0], (), as_it_is
+        return learn.model[0][0], (), as_it_is
     def convert(self, model, state): return state # from other formats of its weights
 
     def plan(self, size:int, channels:int=3): # -> arguments of the network, and what `plan_for` gives
@@ -128,7 +131,7 @@ class Backbone:
         return self.plans[size, channels]
 
     def dry_run(self, size, channels, kwargs):
-        "`plan_for` without random numbers drawn, or memory taken, where torch can do without (some look at their weights)."
+        "`plan_for` without drawing random numbers, and without memory unless the model looks at its own weights."
         def on(device):
             with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
                 return self.plan_for(size, channels, kwargs)
@@ -141,12 +144,12 @@ class Backbone:
         size:int, # height and width in pixels
         channels:int=3, # of the images
     ):
-        "Raise a `UserError` with sizes that work where the architecture does not accept images of `size`; takes no chip."
+        "Raise a `UserError` with sizes that work where the architecture does not accept `size`; no image is needed."
         try: self.plan(size, channels)
         except Exception as e:
             why = ' '.join(str(e).split()).rstrip('.')
             works = self.sizes_near(size, channels)
-            if not works: raise UserError(f'{self.name} cannot take {channels} channels: {why}', option='arch') from None
+            if not works: raise UserError(f'{self.name} cannot be used: {why}', option='arch') from None
             raise UserError(f"{size} does not suit {self.name} ({why}); of the sizes near it, "
                             f"{', '.join(map(str, works))} work", option='size') from None
 
@@ -166,8 +169,11 @@ class Backbone:
         pretrained:bool=False, # with the weights that its makers published?
         **kwargs, # for `vision_learner`
     ) -> Learner:
-        "fastai's `vision_learner` for any backbone: convolutional networks as fastai builds them, transformers as well."
-        _, call_with, features, pooled = self.plan(size, channels)
+        "fastai's `vision_learner` for any backbone, transformers too; convolutional networks are built as fastai does."
+        self.check_size(size, channels)
+        changes, call_with, features, pooled = self.plan(size, channels)
+        if left := size % self.patch if 'img_size' in changes else 0:
+            say(f'{self.name} cuts images into patches of {self.patch} pixels: the last {left} of {size} are not seen')
         kwargs = {**kwargs, **call_with, 'pretrained': pretrained, 'normalize': False}
         if features and kwargs.get('custom_head') is None:
             given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
@@ -183,8 +189,10 @@ class Backbone:
         path='', # where `state` came from, for messages
     ):
         "Load a whole model's weights into the body; raises `UserError` where they are another architecture's."
-        model, classifier, finish = self.whole(learn, channels, self.plan(size, channels)[0])
-        have = fit_state(state, model.state_dict(), classifier, path, self.name, partial(self.convert, model), who_fits)
+        changes = self.plan(size, channels)[0]
+        model, classifier, finish = self.whole(learn, channels, changes)
+        name = self.name + (f' for images of {size} pixels' if changes else '')
+        have = fit_state(state, model.state_dict(), classifier, path, name, partial(self.convert, model), who_fits)
         model.load_state_dict(have, strict=False)
         finish(model)
 
@@ -221,7 +229,8 @@ class TorchvisionBackbone(Backbone):
         parent, _, name = model.classifier_name.rpartition('.')
         setattr(model.get_submodule(parent), name, nn.Identity())
         return create_body(model, channels, pretrained, cut=as_it_is)
-    def whole(self, learn, channels, kwargs): return learn.model[0], (f'{learn.model[0].classifier_name}.',), as_it_is
+    def whole(self, learn, channels, kwargs):
+        return learn.model[0][0], (f'{learn.model[0][0].classifier_name}.',), as_it_is
     def convert(self, model, state):
         if 'encoder.pos_embedding' not in state: return state
         return torchvision.models.vision_transformer.interpolate_embeddings(model.image_size, model.patch_size, state)
@@ -247,18 +256,21 @@ class TimmBackbone(Backbone):
         return body
     def plan_for(self, size, channels, kwargs):
         model, x = self.body(channels=channels, **kwargs).model.eval(), torch.empty(2, channels, size, size)
-        out = model(x)
+        out, patch = model(x), getattr(getattr(model, 'patch_embed', None), 'patch_size', 1)
+        self.patch = patch[0] if isinstance(patch, (tuple, list)) else patch
         if model.default_cfg.get('pool_size') is None: as_fastai = out.shape[1] == model.num_features
         else:
             last = model.forward_features(x)
             as_fastai = last.ndim == 4 and last.shape[1] == model.num_features
-        if not as_fastai: return dict(arch=partial(self.body, channels=channels, **kwargs), cut=as_it_is), out.shape[1], True
+        if not as_fastai:
+            return dict(arch=partial(self.uncut, channels=channels, **kwargs)), out.shape[1], True
         return dict(arch=self.arch, **kwargs, **({} if channels == 3 else dict(n_in=channels))), 0, False
     def whole(self, learn, channels, kwargs):
         model = timm.create_model(self.arch, pretrained=False, in_chans=channels, **kwargs)
         classifier = model.default_cfg['classifier']
         classifier = tuple(f'{o}.' for o in ([classifier] if isinstance(classifier, str) else classifier))
-        return model, classifier, lambda _: learn.model[0].model.load_state_dict(model.state_dict(), strict=False)
+        body = next(m for m in learn.model[0].modules() if isinstance(m, TimmBody)).model
+        return model, classifier, lambda _: body.load_state_dict(model.state_dict(), strict=False)
     def convert(self, model, state):
         read = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
         return read(state, model) if read else state
@@ -287,5 +299,5 @@ def find_backbone(
     if isinstance(found, str): return TimmBackbone(found, stats)
     if found in model_meta: return FastaiBackbone(found, stats)
     if getattr(found, '__module__', '').startswith('torchvision.models'): return TorchvisionBackbone(found, stats)
-    if not callable(found): raise UserError(f'{found!r} is neither a name nor a function that builds a model', option='arch')
+    if not callable(found): raise UserError(f'{found!r} is neither a name nor a function', option='arch')
     return Backbone(found, stats)

@@ -17,7 +17,7 @@ from fastcore.foundation import L
 from fastprogress import fastprogress
 
 __all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'Precision', 'DihedralViews', 'History', 'Progress', 'StopOnNaN',
-           'one_table', 'quiet']
+           'add_progress', 'one_table', 'quiet']
 
 # ---- mixed precision
 
@@ -201,16 +201,22 @@ class Progress(ProgressCallback):
         # fastprogress pads columns so widely that the main experiment's do not fit on 80 characters
         self.mbar.write('  '.join(f'{c:<{w}}' for c, w in zip(cells, self.widths)).rstrip())
 
+def add_progress(
+    learn:Learner,
+): # -> its progress callback, or `None`
+    "Replace fastai's `ProgressCallback`, where the learner has one, by `Progress`."
+    if type(getattr(learn, 'progress', None)) is ProgressCallback:
+        learn.remove_cb(learn.progress)
+        learn.add_cb(Progress())
+    return getattr(learn, 'progress', None)
+
 @contextmanager
 def one_table(
     learn:Learner,
     epochs:int, # of all stages together
 ):
     "Show several calls of `learn.fit` in one progress table with epochs numbered through."
-    progress = getattr(learn, 'progress', None)
-    if type(progress) is ProgressCallback: # `learn.no_bar()` puts fastai's own back
-        learn.remove_cb(progress)
-        learn.add_cb(progress := Progress())
+    progress = add_progress(learn) # `learn.no_bar()` puts fastai's own back
     if progress is not None:
         progress.close()
         progress.epochs = epochs

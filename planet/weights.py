@@ -67,7 +67,8 @@ def misfits(
     have:dict, # another
 ) -> list: # of names
     "Names that only one of two state dicts has, or whose shapes or kinds of number differ."
-    want, have = ({k: (*v.shape, v.is_floating_point()) for k, v in o.items() if not k.endswith(HARMLESS)} for o in (want, have))
+    def kinds(o): return {k: (*v.shape, v.is_floating_point()) for k, v in o.items() if not k.endswith(HARMLESS)}
+    want, have = kinds(want), kinds(have)
     return [k for k in {**want, **have} if want.get(k) != have.get(k)]
 
 def without(
@@ -111,7 +112,7 @@ def fit_state(
             tries.append((len(odd), odd, have, found))
     _, odd, have, found = min(tries, key=lambda t: t[0])
     if differs := first_channels(have, want):
-        raise bad(path, f'does not fit: its first convolution takes {differs[1]} channels, and the images have {differs[2]}')
+        raise bad(path, f'does not fit: its first convolution takes {differs[1]} channels, images have {differs[2]}')
     fits = who_fits(found)
     raise bad(path, f"does not fit {name}: {len(odd)} tensors differ, such as {', '.join(odd[:2])}"
               + (f'; it fits `arch` {" or ".join(fits)}' if fits else ''))
