@@ -1,0 +1,118 @@
+"""Weights files: read a state dict, check it, strip the prefixes of training code, and fit it to a model."""
+from planet.cli import UserError, say
+from pathlib import Path
+import torch
+
+__all__ = ['read_weights', 'is_readable', 'fit_state', 'misfits', 'without']
+
+WRAPPERS = 'state_dict_ema', 'model_ema', 'ema', 'state_dict', 'model', 'teacher', 'student', 'net'
+PREFIXES = 'module.', '_orig_mod.', 'model.', 'backbone.', 'encoder.', 'encoder_q.', 'teacher.', 'student.', 'net.'
+HARMLESS = 'num_batches_tracked', 'relative_position_index', 'attn_mask' # counters and constants that some files lack
+
+def load_file(path):
+    "What a `.safetensors` or `.pth` file holds; runs none of its code."
+    if path.suffix == '.safetensors':
+        from safetensors.torch import load_file
+        return load_file(path)
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+def is_readable(
+    path:Path, # a `.safetensors` or `.pth` file
+) -> bool:
+    "Whether a checkpoint file can be read whole."
+    try: load_file(path)
+    except Exception: return False # a damaged file fails in a dozen ways
+    return True
+
+def bad(path, why): return UserError(f'{path} {why}', option='weights')
+
+def read_weights(
+    path, # a `.safetensors` file, or a `.pth` of a state dict, or of a dict with one in it (`state_dict`, `model`, ...)
+) -> dict: # name -> float tensor
+    """Read the weights of a checkpoint file, in fp32, without running its code.
+
+    Raises `UserError` where it is missing, no such file, quantised to integers, or holds NaN or infinite numbers.
+    """
+    path = Path(path).expanduser()
+    if not path.exists(): raise UserError(f'{path}: no such file (or auto, imagenet, none)', option='weights')
+    if not path.is_file(): raise bad(path, 'is no file: a .safetensors or .pth file is wanted')
+    try: state = load_file(path)
+    except PermissionError: raise bad(path, 'cannot be read: permission denied') from None
+    # a file that is none of the two fails in a dozen ways: what went wrong is in the message
+    except Exception as e:
+        why = ' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]])
+        raise bad(path, f'is no readable .safetensors or .pth file of weights ({why})') from None
+    for _ in range(3):
+        inner = [state[k] for k in WRAPPERS if isinstance(state.get(k), dict)] if isinstance(state, dict) else []
+        if not inner: break
+        state = inner[0]
+    if not (isinstance(state, dict) and state and all(isinstance(v, torch.Tensor) for v in state.values())):
+        raise bad(path, 'holds no state dict (names and tensors)')
+    for name, v in state.items():
+        if v.is_quantized or v.dtype in (torch.int8, torch.uint8):
+            raise bad(path, f'is quantised ({name} is {str(v.dtype).removeprefix("torch.")}): float weights are needed')
+        if v.is_floating_point() and not torch.isfinite(v.float()).all():
+            raise bad(path, f'holds NaN or infinite numbers in {name}: take other weights')
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+def stripped(state, depth=3):
+    "`state` as it is, then with known prefixes taken off its names: pairs of prefix and state dict."
+    yield '', state
+    for prefix in PREFIXES if depth else ():
+        inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if inner: yield from ((prefix+more, found) for more, found in stripped(inner, depth-1))
+
+def misfits(
+    want:dict, # a state dict
+    have:dict, # another
+) -> list: # of names
+    "Names that only one of two state dicts has, or whose shapes or kinds of number differ."
+    def kinds(o): return {k: (*v.shape, v.is_floating_point()) for k, v in o.items() if not k.endswith(HARMLESS)}
+    want, have = kinds(want), kinds(have)
+    return [k for k in {**want, **have} if want.get(k) != have.get(k)]
+
+def without(
+    state:dict,
+    classifier:tuple, # beginnings of its names
+) -> dict:
+    "A state dict without the classifier's tensors."
+    return {k: v for k, v in state.items() if not k.startswith(classifier)}
+
+def first_channels(state, want):
+    "Name of a first convolution that differs in its input channels alone, and its channels in both; or `None`."
+    key = next((k for k, v in want.items() if v.ndim == 4), None)
+    a, b = state.get(key), want.get(key)
+    if a is None or a.ndim != 4 or a.shape[1] == b.shape[1]: return None
+    if (a.shape[0], *a.shape[2:]) == (b.shape[0], *b.shape[2:]): return key, a.shape[1], b.shape[1]
+
+def fit_state(
+    state:dict, # from `read_weights`
+    want:dict, # the model's own state dict
+    classifier:tuple=(), # beginnings of names that do not count
+    path='', name='', # of the file and of the model, for messages
+    convert=None, # the model's own reader of other formats of its weights: `convert(state)`
+    who_fits=lambda state: [], # names of models that the weights would fit
+) -> dict: # those that are to be loaded
+    """Match a state dict to a model: strip known prefixes, and say so; adapt a first convolution of 3 channels.
+
+    Raises `UserError` where tensors differ, with the models that they fit.
+    """
+    want, tries = without(want, classifier), []
+    for prefix, found in stripped(state):
+        for change in (None, convert) if convert else (None,):
+            try: have = without(change(dict(found)) if change else found, classifier)
+            except Exception: continue # the reader of another format
+            if (differs := first_channels(have, want)) and differs[1] == 3:
+                from timm.models import adapt_input_conv
+                have = have | {differs[0]: adapt_input_conv(differs[2], have[differs[0]])}
+            odd = misfits(want, have)
+            if not odd:
+                if prefix: say(f'weights: {path}: names begin with {prefix}, which is left off')
+                return have
+            tries.append((len(odd), odd, have, found))
+    _, odd, have, found = min(tries, key=lambda t: t[0])
+    if differs := first_channels(have, want):
+        raise bad(path, f'does not fit: its first convolution takes {differs[1]} channels, images have {differs[2]}')
+    fits = who_fits(found)
+    raise bad(path, f"does not fit {name}: {len(odd)} tensors differ, such as {', '.join(odd[:2])}"
+              + (f'; it fits `arch` {" or ".join(fits)}' if fits else ''))
