@@ -23,6 +23,7 @@ def main(
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import set_seed
     from planet import plots
+    from planet.backbones import find_backbone
     from planet.data import load_chips, tags_dls
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.results import evaluate
@@ -31,10 +32,11 @@ def main(
 
     with Run('planet_resnet50', o) as run:
         set_seed(o.seed, reproducible=True)
+        find_backbone(o.arch).check_size(o.size) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
-        learn = chip_learner(dls, o.arch, o.weights, find_loss(o.loss, chips.vocab, o.thresh), tta=o.tta)
+        learn = chip_learner(dls, o.arch, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)

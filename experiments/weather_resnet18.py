@@ -21,6 +21,7 @@ def main(
     from fastai.metrics import accuracy
     from fastai.torch_core import set_seed
     from planet import plots
+    from planet.backbones import find_backbone
     from planet.data import load_chips, weather_chips, weather_dls
     from planet.learner import chip_learner, fine_tune
     from planet.results import evaluate
@@ -29,6 +30,7 @@ def main(
 
     with Run('weather_resnet18', o) as run:
         set_seed(o.seed, reproducible=True)
+        find_backbone(o.arch).check_size(o.size) # before chips are decoded
         whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         chips = weather_chips(whole) # those without exactly one weather are left out
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)

@@ -235,3 +235,11 @@ def test_weights_for_another_size_than_the_architecture_can_adapt(dls_of, tmp_pa
 def test_patches_that_do_not_fill_an_image_are_told(dls_of, capsys):
     tagger(dls_of(), 'eva02_tiny_patch14_224')
     assert 'patches of 14 pixels: the last 4 of 32 are not seen' in capsys.readouterr().out
+
+def test_a_variance_that_overflowed_in_16_bits_is_no_fault(tmp_path):
+    "ImageNet weights saved in fp16 may hold one: 1/sqrt(inf) is 0, so that the channel is switched off, as it was."
+    state = {'bn1.running_var': torch.tensor([1., 1e6]).half(), 'bn1.weight': torch.ones(2).half()}
+    torch.save(state, tmp_path/'a.pth')
+    assert read_weights(tmp_path/'a.pth')['bn1.running_var'].isinf().tolist() == [False, True]
+    torch.save(state | {'bn1.weight': torch.tensor([1., float('inf')]).half()}, tmp_path/'b.pth')
+    with pytest.raises(UserError, match='NaN or infinite numbers in bn1.weight'): read_weights(tmp_path/'b.pth')
