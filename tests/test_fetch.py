@@ -16,7 +16,7 @@ from fake_kaggle import FakeKaggle
 from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
 
 root = Path(__file__).resolve().parent.parent
-OLD = account._client_is_old()
+OLD = account.client_is_old()
 new_client = pytest.mark.skipif(OLD, reason='version 1 of the kaggle client has no OAuth and no look at tokens')
 
 # ---- what the server has
@@ -118,7 +118,7 @@ def test_without_the_images(login):
     "The competition as listed since 2019: tables and torrents."
     login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
     login.listed[COMPETITION] = TODAY
-    fails("does not carry train-jpg, test-jpg, test-jpg-additional", 'planet-data get sample', '--dataset owner/name', 'train-jpg.tar.7z into data/planet by hand')
+    fails("does not carry train-jpg, test-jpg, test-jpg-additional", 'planet-data get sample', '`dataset` owner/name', 'train-jpg.tar.7z into data/planet by hand')
     assert not Path('data').exists() # a table alone would be taken for the competition by `--data auto`
     Path('data/planet').mkdir(parents=True)
     Path('data/planet/train-jpg.tar.7z').write_bytes(ARCHIVES['train-jpg.tar.7z'])
@@ -473,7 +473,7 @@ def test_an_archive_that_is_bad_at_its_source(login, data, why):
 
 def test_a_disk_too_small(login, small):
     login.sizes['train-jpg.tar.7z'] = 10**15
-    fails('needs 20', 'GB', 'free: free some space, or name a folder on another disk with --to', to=str(small/'planet'))
+    fails('needs 20', 'GB', 'free: free some space, or name a folder on another disk with `to`', to=str(small/'planet'))
     assert not left(small)
 
 def test_a_disk_that_fills_up(login, small, monkeypatch):
@@ -490,14 +490,14 @@ def test_a_disk_that_fills_up(login, small, monkeypatch):
 @pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
 def test_a_folder_that_is_read_only(login, sets, tmp_path, what):
     (tmp_path/'locked').mkdir(mode=0o500)
-    fails('cannot write', 'Permission denied', '--to', what=what, to=str(tmp_path/'locked'/'planet'))
+    fails('cannot write', 'Permission denied', '`to`', what=what, to=str(tmp_path/'locked'/'planet'))
     assert not sets.seen
 
 @pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
 def test_to_a_file(login, sets, tmp_path, what):
     (tmp_path/'file').write_text('mine')
-    fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'/'planet'))
-    fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'))
+    fails(str(tmp_path/'file'), '`to`', what=what, to=str(tmp_path/'file'/'planet'))
+    fails(str(tmp_path/'file'), '`to`', what=what, to=str(tmp_path/'file'))
     assert (tmp_path/'file').read_text() == 'mine' and not sets.seen # told before the download
 
 def test_a_cache_of_fastais_that_cannot_be_written(sets, tmp_path, monkeypatch):
@@ -518,9 +518,11 @@ def test_two_at_once(login):
 
 # ---- fastai's sets
 
-SETS = dict(sample=('PLANET_SAMPLE', {'labels.csv': TABLE.encode()} | in_folder('train', FOLDERS['train-jpg'])), tiny=('PLANET_TINY', {'labels.csv': TABLE.encode()}),
-    pets=('PETS', {'images/a_1.jpg': b'1', 'annotations/list.txt': b'2'}), mnist=('MNIST', {'training/0/1.png': b'1', 'testing/0/2.png': b'2'}),
-    biwi=('BIWI_HEAD_POSE', {'01/rgb.cal': b'1', 'rgb.cal': b'2'}))
+CHIPS = {'labels.csv': TABLE.encode()} | in_folder('train', FOLDERS['train-jpg'])
+DIGITS = {f'{part}/{digit}/1.png': b'1' for part in ('training', 'testing') for digit in range(10)}
+HEADS = {f'{person:02}/{name}': b'1' for person in range(1, 25) for name in ('rgb.cal', 'frame_00003_rgb.jpg')}
+SETS = dict(sample=('PLANET_SAMPLE', CHIPS), tiny=('PLANET_TINY', CHIPS), mnist=('MNIST', DIGITS), biwi=('BIWI_HEAD_POSE', HEADS),
+            pets=('PETS', {'images/a_1.jpg': b'1', 'annotations/list.txt': b'#Image CLASS-ID\na_1 1 1 1\n'}))
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
@@ -608,7 +610,7 @@ def test_synthetic(tmp_path, monkeypatch):
 @pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, sample')])
 def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, what=what)
 @pytest.mark.parametrize('option', [dict(tif=True), dict(dataset='a/b')])
-def test_options_of_kaggle_alone(option): fails(f'--{list(option)[0]} is for kaggle alone', what='sample', **option)
+def test_options_of_kaggle_alone(option): fails(f'`{list(option)[0]}` is for kaggle alone', what='sample', **option)
 
 POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
          "from planet.download import progress as meter; meter.EVERY = meter.MOVE = 0; from planet.tools.planet_data import main; main()")
