@@ -57,7 +57,7 @@ def is_watched() -> bool:
     "Whether a person watches stdout, on a terminal or in a notebook; else a file or a program reads it: plain lines."
     return is_terminal() or 'ipykernel' in sys.modules
 
-EVERY = 10 # seconds between two plain lines of progress
+FIRST, EVERY = 2, 10 # seconds to the first plain line of progress, and between two
 
 def progress(items, # an iterable
              total:int, # how many there are
@@ -70,11 +70,11 @@ def progress(items, # an iterable
     return _plain_progress(items, total, label)
 
 def _plain_progress(items, total, label):
-    told = time.monotonic() - EVERY + 2 # the first line after two seconds
+    due = time.monotonic() + FIRST
     for done, item in enumerate(items, 1):
         yield item
-        if time.monotonic() - told >= EVERY and done < total:
-            told = time.monotonic()
+        if time.monotonic() >= due and done < total:
+            due = time.monotonic() + EVERY
             say(f'{label}: {done:,} of {total:,}')
 
 def near_names(name:str, # what was asked for

@@ -131,6 +131,7 @@ def plain_text(e) -> str:
 SMALLER = 'take smaller batches (`bs`), smaller chips (`size`) or a smaller `arch`, or close other programs'
 THREADS = ('no more threads or processes can be started: raise the limit (ulimit -u, or pids of the container), '
            'or set OMP_NUM_THREADS=1 and `workers` 0')
+DAMAGED = 'a file of weights or a model is truncated or damaged: fetch it again, or train and export it again'
 FAULTS = ( # what the libraries say, in the order of asking, and what to tell
     (r'out of shared memory|shared memory object|allocate shared memory|</?torch_\w+>|Bus error',
      'shared memory (/dev/shm) is too small for what `workers` hand over: `workers` 0, or give it 1 GB or more'),
@@ -140,11 +141,10 @@ FAULTS = ( # what the libraries say, in the order of asking, and what to tell
     (r"can't start new thread|Resource temporarily unavailable|pthread_create", THREADS),
     (r'DataLoader worker.*(exited unexpectedly|killed by signal)',
      'a process that loads batches was killed, as happens where memory runs out: fewer `workers`, or 0'),
-    (r'PytorchStreamWriter|SafetensorError.*No space left',
+    (r'PytorchStreamWriter|unexpected pos|SafetensorError.*No space left',
      'a model could not be written, as happens on a full disk: free some space'),
     (r'PytorchStreamReader|central directory|Ran out of input|pickle data was truncated|invalid load key|'
-     r'HeaderTooLarge|UnpicklingError|InvalidHeaderDeserialization|MetadataIncompleteBuffer',
-     'a file of weights or a model is truncated or damaged: fetch it again, or train and export it again'),
+     r'HeaderTooLarge|UnpicklingError|InvalidHeaderDeserialization|MetadataIncompleteBuffer', DAMAGED),
     (r'CUDA error|cuDNN error|CUBLAS_STATUS|CUDA driver|HIP error|device-side assert',
      'the GPU failed or does not fit this torch: planet-data doctor tells more; to train on the CPU, set '
      'CUDA_VISIBLE_DEVICES to nothing'),
@@ -169,10 +169,17 @@ def _explain_os(e):
     if code == errno.ENOMEM: return f'memory ran out: {SMALLER}'
     if at and code: return f'{e.filename}: {e.strerror}'
 
+def _raised_in(e, module):
+    trace, files = e.__traceback__, []
+    while trace: files, trace = [*files, trace.tb_frame.f_code.co_filename], trace.tb_next
+    return any(f.replace(os.sep, '/').endswith(module) for f in files)
+
 def explain(e:BaseException) -> 'str | None':
     "What to tell a user of an error of the machine, of torch or of matplotlib; `None` where a traceback helps more."
     if isinstance(e, OSError) and e.errno is not None:
         if told := _explain_os(e): return told
+        # a seek beyond the end of a truncated file
+        if e.errno == errno.EINVAL and _raised_in(e, 'torch/serialization.py'): return f'{DAMAGED} ({plain_text(e)})'
     if isinstance(e, (TypeError, LookupError, AttributeError, NameError, AssertionError)): return None # faults of ours
     text = f'{type(e).__name__}: {plain_text(e)}'
     told = next((told for pattern, told in FAULTS if re.search(pattern, text)), None)

@@ -26,7 +26,8 @@ def _disk_errors(what, to):
     try: yield
     except DiskTooSmall as e: raise UserError(f'{e}, or name a folder on another disk with `to`') from None
     except OSError as e:
-        if e.errno is None: raise UserError(f"{e}{': name another folder with `to`' if to else ''}") from None # a sentence
+        if e.errno is None: # a sentence already
+            raise UserError(f"{e}{': name another folder with `to`' if to else ''}") from None
         at = e.filename or to
         ours = what not in FASTAI or to and str(at).startswith(str(Path(to).expanduser().parent))
         where = 'with `to`' if ours else 'in FASTAI_HOME'
@@ -34,7 +35,7 @@ def _disk_errors(what, to):
             raise UserError(f"the disk is full{f' at {at}' if at else ''}: free some space and run the same command "
                             f"again, or name a folder on another disk {where}") from None
         if e.errno in (errno.EACCES, errno.EPERM) and at and Path(at).is_file() and not os.access(at, os.R_OK):
-            raise UserError(f'cannot read {at} ({e.strerror}): make it readable, with chmod u+r or as its owner') from None
+            raise UserError(f'cannot read {at} ({e.strerror}): make it readable (chmod u+r) or be its owner') from None
         raise UserError(f"cannot write {at} ({e.strerror}): name a folder that you may write {where}") from None
 
 def get(what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
@@ -43,7 +44,8 @@ def get(what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or syntheti
         dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name)
        ) -> Path: # the folder that holds it
     "Download a data set, check and unpack it; `UserError` says what to do where that fails."
-    if what not in WHAT: raise UserError(f"there is no {what} to get{near_names(what, WHAT)} (there are {', '.join(WHAT)})")
+    if what not in WHAT:
+        raise UserError(f"there is no {what} to get{near_names(what, WHAT)} (there are {', '.join(WHAT)})")
     for option, given in (('tif', tif), ('dataset', dataset)):
         if given and what != 'kaggle': raise UserError(f'is for kaggle alone, not for {what}', option=option)
     with _disk_errors(what, to):

@@ -50,6 +50,8 @@ def explore(
     from planet.tools import explore
     explore.app(folder, record, port, address, keep)
 
-def main(): run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
+def main():
+    "The command `planet-data`."
+    run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
 
 if __name__ == '__main__': main()
