@@ -39,7 +39,8 @@ def program(tmp_path):
     def run(*args, shell='', **more):
         words = [sys.executable, str(path), *map(str, args)]
         if shell: words = ['bash', '-c', f'set -o pipefail; "$@" {shell}', 'bash', *words]
-        return subprocess.run(words, capture_output=True, text=True, env=env(**more), cwd=tmp_path, stdin=subprocess.DEVNULL)
+        return subprocess.run(words, capture_output=True, text=True, env=env(**more), cwd=tmp_path,
+                              stdin=subprocess.DEVNULL)
     run.path = path
     return run
 
@@ -67,12 +68,14 @@ def test_messages_name_options_of_the_running_command_alone():
 
 COMMANDS = [['-m', 'planet.tools.planet_data', *words] for words in
             ([], ['--help'], *([c, '--help'] for c in ('get', 'verify', 'doctor', 'stats', 'explore')))]
-COMMANDS += [[str(p)] + ['--help'] for p in sorted((root/'experiments').rglob('*.py')) if '@script' in p.read_text(encoding='utf-8')]
+COMMANDS += [[str(p)] + ['--help'] for p in sorted((root/'experiments').rglob('*.py'))
+             if '@script' in p.read_text(encoding='utf-8')]
 
 @pytest.mark.parametrize('words', COMMANDS, ids=lambda words: Path(words[-2] if len(words) > 2 else words[0]).name)
 def test_help_needs_no_large_library(words):
     "Quick because of what it does not import: no clock is needed."
-    code = (f'import runpy, sys, atexit; sys.argv = {words!r}; heavy = ["torch", "fastai", "pandas", "numpy", "matplotlib"]\n'
+    code = (f'import runpy, sys, atexit; sys.argv = {words!r}\n'
+            'heavy = ["torch", "fastai", "pandas", "numpy", "matplotlib"]\n'
             'atexit.register(lambda: print("LOADED", sorted(set(heavy) & set(sys.modules))))\n'
             f'sys.argv = sys.argv[1:] if sys.argv[0] == "-m" else sys.argv\n'
             + (f'runpy.run_module({words[1]!r}, run_name="__main__", alter_sys=True)' if words[0] == '-m'
@@ -81,24 +84,28 @@ def test_help_needs_no_large_library(words):
     assert done.returncode == 0 and 'LOADED []' in done.stdout, done.stdout + done.stderr
     assert 'usage' in done.stdout
 
-@pytest.mark.parametrize('words', [['get', 'smaple'], ['verify', '/nowhere'], ['stats', '/nowhere'], ['explore', '/nowhere', '--port', 'x'],
+@pytest.mark.parametrize('words', [['get', 'smaple'], ['verify', '/nowhere'], ['stats', '/nowhere'],
+                                   ['explore', '/nowhere', '--port', 'x'],
                                    ['gte', 'sample'], ['verify', '/nowhere', '--workers', '-1']])
 def test_a_wrong_word_answers_before_torch(words, tmp_path):
     (tmp_path/'torch.py').write_text('raise RuntimeError("torch was imported")')
-    done = subprocess.run([sys.executable, '-m', 'planet.tools.planet_data', *words], capture_output=True, text=True, cwd=tmp_path,
-                          env=env(PYTHONPATH=f'{tmp_path}{os.pathsep}{root}'))
-    assert done.returncode and done.stderr.count('\n') == 1 and not done.stdout and 'torch' not in done.stderr, done.stderr
+    done = subprocess.run([sys.executable, '-m', 'planet.tools.planet_data', *words], capture_output=True, text=True,
+                          cwd=tmp_path, env=env(PYTHONPATH=f'{tmp_path}{os.pathsep}{root}'))
+    assert done.returncode and done.stderr.count('\n') == 1 and not done.stdout, done.stderr
+    assert 'torch' not in done.stderr
 
 def test_importing_the_package_imports_nothing():
     code = 'import sys; before = set(sys.modules); import planet; print(sorted(set(sys.modules) - before - {"planet"}))'
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env()).stdout.strip() == '[]'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env=env()).stdout.strip() == '[]'
 
 # ---- output
 
 def test_a_closed_pipe_does_not_end_the_run(program, tmp_path):
     done = program('--lines', 3000, '--seconds', .2, '--out', 'kept.txt', shell='| head -1')
     assert done.returncode == 0 and done.stdout == 'begun\n' and not done.stderr and (tmp_path/'kept.txt').exists()
-    assert program('--lines', 3000, '--seconds', .2, '--lr', 2, shell='| head -1').returncode == 1 # the run's own status
+    # the run's own status
+    assert program('--lines', 3000, '--seconds', .2, '--lr', 2, shell='| head -1').returncode == 1
 
 def test_both_streams_into_a_closed_pipe(program, tmp_path):
     assert program('--lines', 3000, '--seconds', .2, '--out', 'kept.txt', shell='2>&1 | true').returncode == 0
@@ -108,7 +115,8 @@ def test_both_streams_into_a_closed_pipe(program, tmp_path):
 @pytest.mark.parametrize('shell', ['>&-', '2>&-', '>&- 2>&-', '<&- >&- 2>&-'])
 def test_closed_descriptors(program, tmp_path, shell):
     done = program('--lines', 3, '--out', 'kept.txt', shell=shell)
-    assert done.returncode == 0 and not done.stderr and (tmp_path/'kept.txt').read_text() == 'kept' # and nothing else in it
+    # and nothing else in it
+    assert done.returncode == 0 and not done.stderr and (tmp_path/'kept.txt').read_text() == 'kept'
 
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='there is no /dev/full')
 def test_a_full_disk_under_stdout(program, tmp_path):
@@ -133,8 +141,8 @@ def test_say_takes_any_stream(monkeypatch):
     say('nobody hears')
 
 def test_an_unknown_backend_of_matplotlib_is_no_matter(program):
-    assert program('--raises', '__import__("matplotlib.pyplot") and ValueError(os.environ["MPLBACKEND"])', MPLBACKEND='nope'
-                   ).stderr.strip().endswith('ValueError: Agg')
+    assert program('--raises', '__import__("matplotlib.pyplot") and ValueError(os.environ["MPLBACKEND"])',
+                   MPLBACKEND='nope').stderr.strip().endswith('ValueError: Agg')
 
 def test_lines_wrap_at_words():
     text = '    one two three four\nshort'
@@ -173,8 +181,9 @@ def test_a_warning_is_one_line(program):
 # ---- signals
 
 def signalled(program, signum, seconds, wait_for=''):
+    def heeding(): signal.signal(signal.SIGINT, signal.default_int_handler) # even where pytest ignores it
     run = subprocess.Popen([sys.executable, program.path, '--seconds', '30'], env=env(), stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+                           stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     if wait_for: assert run.stdout.readline().strip() == wait_for
     time.sleep(seconds)
     run.send_signal(signum)
@@ -182,7 +191,8 @@ def signalled(program, signum, seconds, wait_for=''):
     return run.returncode, err
 
 @posix
-@pytest.mark.parametrize('signum,name', [(signal.SIGINT, 'interrupted'), (signal.SIGTERM, 'stopped by SIGTERM'), (signal.SIGHUP, 'stopped by SIGHUP')])
+@pytest.mark.parametrize('signum,name', [(signal.SIGINT, 'interrupted'), (signal.SIGTERM, 'stopped by SIGTERM'),
+                                         (signal.SIGHUP, 'stopped by SIGHUP')])
 def test_a_signal_is_one_line(program, signum, name):
     assert signalled(program, signum, .05, 'begun') == (128 + signum, f'program.py: {name}; nothing was recorded\n')
 
@@ -204,8 +214,10 @@ def test_ignored_signals_stay_ignored(program):
 
 @posix
 def test_a_library_import_leaves_signals_alone():
-    code = 'import signal, planet.cli, planet.options; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)'
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env()).stdout.strip() == 'True'
+    code = ('import signal, planet.cli, planet.options; '
+            'print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)')
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env=env()).stdout.strip() == 'True'
 
 @posix
 def test_signals_come_back_after_an_error():
@@ -215,7 +227,8 @@ def test_signals_come_back_after_an_error():
 
 @posix
 def test_a_forked_worker_ends_quietly(program):
-    done = program('--raises', '(lambda p: UserError(f"status {os.waitpid(p, 0)[1]}") if p else os.kill(os.getpid(), 15))(os.fork())')
+    killed = 'UserError(f"status {os.waitpid(p, 0)[1]}") if p else os.kill(os.getpid(), 15)'
+    done = program('--raises', f'(lambda p: {killed})(os.fork())')
     assert done.stderr == 'program.py: status 15\n'
 
 # ---- state of the process
@@ -241,23 +254,28 @@ def test_a_command_leaves_no_state_behind(monkeypatch, capsys):
 
 SMALLER = 'smaller batches (`bs`)'
 ERRORS = [
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 "
-                  "bytes. Error code 12 (Cannot allocate memory)"), SMALLER),
-    (RuntimeError('CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.1 GiB'), "the GPU's memory is full"),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+                  "to allocate 4000 bytes. Error code 12 (Cannot allocate memory)"), SMALLER),
+    (RuntimeError('CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.1 GiB'),
+     "the GPU's memory is full"),
     (MemoryError(), 'memory ran out'), (OSError(errno.ENOMEM, 'Cannot allocate memory'), 'memory ran out'),
-    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared "
-                  'memory. Please try to raise your shared memory limit.'), '/dev/shm'),
+    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers "
+                  'are out of shared memory. Please try to raise your shared memory limit.'), '/dev/shm'),
     (RuntimeError('unable to write to file </torch_71_9_0>: No space left on device (28)'), '/dev/shm'),
     (RuntimeError('DataLoader worker (pid(s) 71) exited unexpectedly'), 'a process that loads batches was killed'),
-    (RuntimeError("can't start new thread"), 'ulimit -u'), (BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable'), 'ulimit -u'),
-    (RuntimeError('[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/0: file write failed'), 'full disk'),
-    (RuntimeError('PytorchStreamReader failed reading zip archive: failed finding central directory'), 'truncated or damaged'),
+    (RuntimeError("can't start new thread"), 'ulimit -u'),
+    (BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable'), 'ulimit -u'),
+    (RuntimeError('[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/0: file '
+                  'write failed'), 'full disk'),
+    (RuntimeError('PytorchStreamReader failed reading zip archive: failed finding central directory'),
+     'truncated or damaged'),
     (EOFError('Ran out of input'), 'truncated or damaged'),
     (RuntimeError('CUDA error: no kernel image is available for execution on the device'), 'planet-data doctor'),
     (ValueError('predictions[0, 3] is nan: probabilities lie in 0..1'), '`lr`'),
     (ValueError('\n$\\frac$\n^\nParseSyntaxException: Expected \\frac'), 'takes a name with $ for a formula'),
     (OSError(errno.ENOSPC, 'No space left on device'), 'the disk is full: free'),
-    (OSError(errno.EMFILE, 'Too many open files', 'x.jpg'), 'ulimit -n'), (OSError(errno.EROFS, 'Read-only file system', 'x'), 'cannot write x'),
+    (OSError(errno.EMFILE, 'Too many open files', 'x.jpg'), 'ulimit -n'),
+    (OSError(errno.EROFS, 'Read-only file system', 'x'), 'cannot write x'),
     (FileNotFoundError(errno.ENOENT, 'No such file or directory', 'chip.jpg'), 'chip.jpg: No such file'),
     (OSError(errno.EIO, 'Input/output error', 'x'), 'x: Input/output error'),
 ]
@@ -267,7 +285,8 @@ def test_errors_are_explained(error, said):
     told = explain(error)
     assert told and said in told and '\n' not in told
 
-@pytest.mark.parametrize('error', [KeyError('nan'), TypeError('out of memory'), RuntimeError('shape mismatch'), AssertionError('NaN'),
+@pytest.mark.parametrize('error', [KeyError('nan'), TypeError('out of memory'), RuntimeError('shape mismatch'),
+                                   AssertionError('NaN'),
                                    ValueError('cannot convert float NaN to integer'), ZeroDivisionError()])
 def test_faults_of_ours_keep_their_traceback(error): assert explain(error) is None
 
@@ -298,8 +317,9 @@ def test_what_cannot_be_read_is_not_fetched_again(tmp_path, monkeypatch):
     path = tmp_path/'chip.jpg'
     path.write_text('x')
     monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.R_OK) # root may read all
-    assert explain(PermissionError(errno.EACCES, 'Permission denied', str(path))).startswith(f'cannot read {path}: Permission denied')
-    assert explain(PermissionError(errno.EACCES, 'Permission denied', str(tmp_path/'new'))).startswith('cannot write')
+    def told(path): return explain(PermissionError(errno.EACCES, 'Permission denied', str(path)))
+    assert told(path).startswith(f'cannot read {path}: Permission denied')
+    assert told(tmp_path/'new').startswith('cannot write')
 
 def test_colour_codes_are_taken_off(program):
     done = program('--raises', "UserError('\\x1b[31;1mred\\x1b[0m\\n and \\x1b[Kplain')")

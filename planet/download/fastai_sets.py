@@ -23,17 +23,18 @@ def fastai_config(): # fastcore's `Config`, with `.path('data')` and so on
 
     fastai writes it in place and without a lock, so that of two processes that start at once on a fresh machine one may
     read half of it. Raises `OSError` where its folder cannot be written."""
-    from configparser import ConfigParser
+    from configparser import ConfigParser, Error
     from fastai.data.external import fastai_cfg
     path = Path(os.getenv('FASTAI_HOME', '~/.fastai')).expanduser()/'config.ini' # as fastai looks for it
     def given():
-        found = ConfigParser()
-        found.read(path, encoding='utf-8')
+        found = ConfigParser(interpolation=None)
+        try: found.read(path, encoding='utf-8')
+        except (Error, UnicodeDecodeError): pass # a line that was cut short: what comes before it counts
         return dict(found['DEFAULT'])
     if not set(FOLDERS) <= set(given()):
         with locked(path.with_name('config.lock')):
             if not set(FOLDERS) <= set(now := given()): # another process may have made it meanwhile
-                whole, part = ConfigParser(FOLDERS | now), path.with_name(f'.config-{uuid4().hex}')
+                whole, part = ConfigParser(FOLDERS | now, interpolation=None), path.with_name(f'.config-{uuid4().hex}')
                 with open(part, 'w', encoding='utf-8') as f: whole.write(f)
                 os.replace(part, path)
                 fastai_cfg.cache_clear()

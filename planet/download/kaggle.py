@@ -13,7 +13,7 @@ from planet.download.credentials import (TOKEN, client_is_old, config_file, cred
                                          find_credentials)
 from planet.download.http import SECONDS, Passing, cause, retry_after, wait_for
 
-__all__ = ['KaggleError', 'Account', 'credentials', 'access']
+__all__ = ['KaggleError', 'Account', 'alone', 'credentials', 'access']
 
 PAGE = 'https://www.kaggle.com/c/'
 
@@ -28,7 +28,7 @@ class _Down(KaggleError, Passing):
 # ---- the client
 
 @contextmanager
-def _alone(environment):
+def alone(environment):
     "The client prints, reads its environment at every call, closes stdin when it gives up: all of it is put back."
     before, stdin = {k: os.environ.get(k) for k in environment}, sys.stdin
     os.environ.update(environment)
@@ -87,7 +87,7 @@ class Account:
         import requests
         while True:
             try:
-                with _alone(self.environment): return call()
+                with alone(self.environment): return call()
             except SystemExit: raise self._refused() from None
             except requests.HTTPError as e:
                 if _status(e) != 429 or not self.wait: raise self.explain(e, what, rules) from None
