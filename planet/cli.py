@@ -61,7 +61,7 @@ FIRST, EVERY = 2, 10 # seconds to the first plain line of progress, and between 
 
 def progress(items, # an iterable
              total:int, # how many there are
-             label:str, # what is done: "decoding chips"
+             label:str='working', # what is done: "decoding chips"
             ):
     "`items` under a labelled progress bar; where no one watches, a plain line every ten seconds once it takes long."
     if is_watched():
@@ -129,16 +129,19 @@ def _command_state():
         _options.clear()
         os.environ.pop('MPLBACKEND') if backend is None else os.environ.update(MPLBACKEND=backend)
 
+def _kept(e): # a `Run` tells where its record lies
+    return f'what it had reached is in {e.kept}' if getattr(e, 'kept', None) else ''
+
 def _leave_with(call, prog, interrupted):
     "Run `call()` as a command and exit with what it returns (0 for nothing); an error becomes one line."
     with safe_output(prog) as output, handled_signals(), _command_state():
         try: status = call()
         except KeyboardInterrupt as e:
-            _stop(prog, f"{str(e) or 'interrupted'}; {interrupted}", getattr(e, 'status', 130))
+            _stop(prog, f"{str(e) or 'interrupted'}; {_kept(e) or interrupted}", getattr(e, 'status', 130))
         except Exception as e:
             told = str(e) if isinstance(e, UserError) else explain(e)
             if told is None: raise
-            _stop(prog, with_flags(plain_text(told)), 1)
+            _stop(prog, with_flags(plain_text('; '.join(filter(None, (told, _kept(e)))))), 1)
         sys.exit(status or int(bool(output and output.failed)))
 
 def _run(main, prog, given, interrupted):

@@ -1,5 +1,5 @@
 "Command lines: options, errors in one line, signals, and output that closes or fails."
-import errno, io, os, re, shutil, signal, subprocess, sys, time, warnings
+import ast, errno, io, os, re, shutil, signal, subprocess, sys, time, warnings
 from pathlib import Path
 import pytest
 from planet import cli, process
@@ -174,6 +174,15 @@ def test_progress_is_labelled(capsys, monkeypatch):
     monkeypatch.undo()
     assert list(progress(range(3), 3, 'reading chips')) == [0, 1, 2] and capsys.readouterr().out == '' # quick: no line
 
+def test_every_progress_bar_of_the_project_has_a_label():
+    calls = [(path.relative_to(root), node) for room in ('planet', 'experiments')
+             for path in sorted((root/room).rglob('*.py'))
+             for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+             if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'progress']
+    bare = [f'{path}:{node.lineno}' for path, node in calls
+            if len(node.args) < 3 and 'label' not in [k.arg for k in node.keywords]]
+    assert len(calls) > 5 and not bare
+
 def test_a_warning_is_one_line(program):
     done = program('--raises', '__import__("warnings").warn("`lr` is\\nhigh") or UserError("end")')
     assert done.stderr == 'warning: --lr is high\nprogram.py: end\n'
@@ -204,6 +213,16 @@ def test_a_signal_while_libraries_load(program, tmp_path, signum, name):
     (tmp_path/'fastcore'/'__init__.py').write_text('')
     (tmp_path/'fastcore'/'script.py').write_text('import sys, time; print("loading", flush=True); time.sleep(30)')
     assert signalled(program, signum, .05, 'loading') == (128 + signum, f'program.py: {name} before it began\n')
+
+def test_what_a_run_kept_is_named(program):
+    program.path.write_text(SCRIPT.replace('    if raises: raise eval(raises)', """
+    if raises:
+        error = eval(raises)
+        error.kept = 'runs/x/1'
+        raise error"""), encoding='utf-8')
+    assert program('--raises',
+                   'KeyboardInterrupt()').stderr == 'program.py: interrupted; what it had reached is in runs/x/1\n'
+    assert program('--raises', 'UserError("bad")').stderr == 'program.py: bad; what it had reached is in runs/x/1\n'
 
 @posix
 def test_ignored_signals_stay_ignored(program):

@@ -30,7 +30,7 @@ GB = 1e9
 
 def _env(name): return os.environ.get(name) or None
 def _home(*names): return Path('~').expanduser().joinpath(*names)
-def _short(path): return str(path).replace(str(Path.home()), '~', 1)
+def _short(path): return str(path).replace(str(Path.home()), '~')
 def _cache(name): return Path(_env('XDG_CACHE_HOME') or _home('.cache')).expanduser()/name
 
 # ---- the machine

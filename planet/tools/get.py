@@ -1,6 +1,5 @@
 "Download a data set by name into a folder; what is there already, and whole, is not fetched again."
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 import errno, os
 from planet.cli import UserError, near_names, progress
@@ -13,7 +12,7 @@ WHAT = 'kaggle', *FASTAI, 'titanic', 'synthetic'
 
 def _synthetic(to):
     from planet.synthetic.chips import synthetic_folder, write_chips
-    bar = partial(progress, label='drawing chips')
+    def bar(items, total, label='drawing chips'): return progress(items, total, label)
     if not to: return synthetic_folder(progress=bar)
     folder = Path(to).expanduser()
     if (folder/'train_v2.csv').exists(): return folder
