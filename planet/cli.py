@@ -1,6 +1,15 @@
 "Command lines: options from docments, errors in one line, labelled progress bars, plain output in a pipe."
-from planet.process import explain, handled_signals, plain_text, safe_output # first: from here on Ctrl-C is one line
-import difflib, os, re, shutil, sys, textwrap, time, warnings
+from planet.process import explain, handled_signals, plain_text, safe_output  # first: from here on Ctrl-C is one line
+
+# isort: split
+import difflib
+import os
+import re
+import shutil
+import sys
+import textwrap
+import time
+import warnings
 from contextlib import contextmanager
 from fastcore.script import anno_parser
 

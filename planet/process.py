@@ -1,5 +1,7 @@
 "The process of a command: Ctrl-C and SIGTERM, output streams that close or fail, errors of the machine in one line."
-import os, signal, sys
+import os
+import signal
+import sys
 
 __all__ = ['Terminated', 'handled_signals', 'safe_output', 'plain_text', 'explain']
 
@@ -24,7 +26,11 @@ if _runs_command():
     for _signal in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(_signal) in (signal.SIG_DFL, signal.default_int_handler): signal.signal(_signal, _leave)
 
-import errno, io, re, threading
+# isort: split
+import errno
+import io
+import re
+import threading
 from contextlib import contextmanager
 
 # ---- signals

@@ -2,7 +2,12 @@
 
 It speaks to version 2 of the client (every call a POST with JSON) and to version 1 (GETs with the names in the path).
 """
-import base64, gzip, hashlib, json, re, threading
+import base64
+import gzip
+import hashlib
+import json
+import re
+import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -63,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.handle_call(json.loads(body or b'{}'))
 
     def fault(self, path):
-        for i, (pattern, fault) in enumerate(self.fake.faults):
+        for i, (pattern, _) in enumerate(self.fake.faults):
             if re.search(pattern, path): return self.fake.faults.pop(i)[1]
 
     def handle_call(self, asked):

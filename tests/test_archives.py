@@ -1,7 +1,14 @@
 "Every kind of archive, and every way one can be damaged or meant to harm."
-import io, os, random, re, stat, subprocess, tarfile, zipfile
-from pathlib import Path
-import py7zr, pytest
+import io
+import os
+import random
+import re
+import stat
+import subprocess
+import tarfile
+import zipfile
+import py7zr
+import pytest
 from planet.cli import UserError
 from planet.download import archives, progress as meter
 from planet.download.archives import BadArchive, UnsupportedArchive, bare_name, kind_of, unpack, unpack_file

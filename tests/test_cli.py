@@ -1,8 +1,18 @@
 "Command lines: options, errors in one line, signals, and output that closes or fails."
-import ast, errno, io, os, re, shutil, signal, subprocess, sys, time, warnings
+import ast
+import errno
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
 from pathlib import Path
 import pytest
-from planet import cli, process
+from planet import cli
 from planet.cli import UserError, progress, run_command, say, with_flags, wrapped
 from planet.process import Terminated, explain, handled_signals
 

@@ -1,12 +1,16 @@
 "`planet-data doctor`: a line a check, whatever happens, and never a secret."
-import os, shutil, subprocess, sys, threading
+import os
+import shutil
+import subprocess
+import sys
+import threading
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-import pytest, torch
-from planet.tools import planet_data as commands
+import pytest
+import torch
 from planet.download import kaggle as account
-from planet.tools import doctor as machine
+from planet.tools import doctor as machine, planet_data as commands
 from planet.tools.doctor import doctor
 
 root = Path(__file__).resolve().parent.parent

@@ -1,15 +1,25 @@
 "FiftyOne: what goes wrong before it starts; with `-m fiftyone`, the real app and MongoDB (make test-fiftyone)."
-import json, os, shutil, signal, socket, subprocess, sys, time
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import urlopen
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
 from PIL import Image
-from planet.tools import explore, fiftyone_dataset, planet_data as commands
+from planet.chips import from_folder
 from planet.cli import UserError
 from planet.metrics import fbeta_per_chip
-from planet.chips import from_folder
+from planet.tools import explore, fiftyone_dataset, planet_data as commands
 
 root = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings('ignore:Passing a class to strawberry') # FiftyOne's own affair

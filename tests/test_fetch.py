@@ -1,19 +1,30 @@
 "Getting data, with the real Kaggle client talking to a server of ours, and fastai's sets from another one."
-import io, os, random, re, shutil, signal, socket, subprocess, sys, time, types
+import io
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from fastai.data.external import URLs, fastai_cfg, untar_data
 import kagglesdk.kaggle_env as kaggle_env
-import py7zr, pytest
-from planet.cli import UserError
+import py7zr
+import pytest
+from fake_kaggle import FakeKaggle
+from fastai.data.external import URLs, fastai_cfg, untar_data
+from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
 from planet.chips import from_folder
+from planet.cli import UserError
 from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
 from planet.download.competition import COMPETITION, access, credentials
 from planet.synthetic import chips as synthetic
 from planet.tools.get import get
-from fake_kaggle import FakeKaggle
-from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
 
 root = Path(__file__).resolve().parent.parent
 OLD = account.client_is_old()
@@ -295,7 +306,7 @@ def test_a_dataset_that_lacks_images(login):
 def test_a_dataset_is_fetched_once(login):
     dataset(login, {k: v for k, v in DEEP.items() if 'train' in k} | {'train_v2.csv': TABLE.encode()})
     for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
-    for again in range(2): assert len(from_folder(get('kaggle', dataset='ann/amazon'))) == 6
+    for _ in range(2): assert len(from_folder(get('kaggle', dataset='ann/amazon'))) == 6
     assert len(login.fetched('archive.zip')) == 1 and not FETCHED.exists()
 
 def test_no_such_dataset(login): fails('Kaggle has no dataset ann/amzon (404)', dataset='ann/amzon', state='not found')
@@ -810,7 +821,7 @@ def test_a_set_goes_on_after_a_cut(sets, tmp_path):
     assert contents(get('sample')) == SETS['sample'][1] and sets.fetched('sample.tgz') == [None, f'bytes={CUT}-']
 
 def test_what_fastai_knows_of_a_set_is_checked(sets, tmp_path, monkeypatch):
-    from fastdownload import FastDownload, core
+    from fastdownload import core
     good = sets.files['fastai', 'sample.tgz']
     (tmp_path/'good').write_bytes(good)
     monkeypatch.setattr(core, 'read_checks', lambda module: {URLs.PLANET_SAMPLE: core.path_stats(tmp_path/'good')})

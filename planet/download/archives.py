@@ -4,9 +4,21 @@ What an archive is, its first bytes say, whatever its name. A tar inside a 7z is
 the archive and the files are ever on the disk. Links, devices, names that lead out of the folder and decompression
 bombs are refused.
 """
+import bz2
+import errno
+import gzip
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import threading
+import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-import bz2, errno, gzip, lzma, os, re, shutil, stat, struct, tarfile, threading, zipfile, zlib
 from planet.cli import UserError, say
 from planet.download.progress import ByteProgress, need_space, size_text
 
@@ -16,7 +28,7 @@ SUFFIXES = '.tar.7z', '.tar.gz', '.tar.bz2', '.tar.xz', '.tgz', '.tar', '.zip', 
 MAGIC = {b'7z\xbc\xaf\x27\x1c': '7z', b'PK\x03\x04': 'zip', b'PK\x05\x06': 'zip', b'\x1f\x8b': 'gz', b'BZh': 'bz2',
          b'\xfd7zXZ': 'xz'}
 OPEN = dict(gz=gzip.open, bz2=bz2.open, xz=lzma.open)
-CHUNK = 1 << 20
+CHUNK, MEND = 1 << 20, 'delete it or fetch it again, then run this again'
 # A decompression bomb: pictures and tables shrink less, and small archives may shrink as they like
 RATIO, HARMLESS, ENTRIES, NESTED = 200, 100_000_000, 2_000_000, 3
 
@@ -219,12 +231,13 @@ def _words(e):
     text = e.args[-1] if e.args and isinstance(e.args[-1], str) else str(e)
     return ' '.join(text.split())[:120].rstrip('.') or type(e).__name__
 
-MEND = 'delete it or fetch it again, then run this again'
-
 def _into(path, root, meter, budget):
     "Unpack `path` into `root`, whatever it is."
     kind = kind_of(path)
-    if kind is None: raise ValueError(_no_archive(path))
+    if kind is None:
+        with open(path, 'rb') as f: head = f.read(64).lstrip()
+        page = head.startswith(b'<') and 'it is a web page, as a site sends where one is not logged in'
+        raise ValueError(page or ('it is no zip, tar or 7z' if head else 'it is empty'))
     root.mkdir(parents=True, exist_ok=True)
     if kind == 'zip': _zip(path, root, meter, budget)
     elif kind == '7z': _seven(path, root, meter, budget)
@@ -247,7 +260,6 @@ def unpack(path, # the archive
         with _told(path, mend), ByteProgress(f'unpacking {path.name}') as meter:
             budget, depth = _Budget(path, limit), 0
             _into(path, tmp, meter, budget)
-            # an archive in an archive
             while len(inside := list(tmp.iterdir())) == 1 and inside[0].is_file() and kind_of(inside[0]):
                 if (depth := depth + 1) > NESTED: raise BadArchive('it holds archives in archives without end')
                 inside[0].replace(inner)
@@ -286,8 +298,3 @@ def unpack_file(path, # a zip, or the file itself
         os.replace(tmp, to)
     finally: tmp.unlink(missing_ok=True)
     return to
-
-def _no_archive(path):
-    with open(path, 'rb') as f: head = f.read(64).lstrip()
-    if head.startswith(b'<'): return 'it is a web page, as a site sends where one is not logged in'
-    return 'it is no zip, tar or 7z' if head else 'it is empty'

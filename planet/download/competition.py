@@ -6,16 +6,26 @@ The folder keeps the competition's own names: `train_v2.csv` and `train-jpg/` to
 an archive in that folder, from `/kaggle/input`, from a Kaggle dataset, from Kaggle's competition, in this order.
 Downloads wait in `.fetched/` until they are unpacked.
 """
+import os
+import re
+import shutil
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-import os, re, shutil
 from planet import amazon
 from planet.amazon import COMPETITION
 from planet.chips import TABLES, from_folder, read_table
 from planet.cli import UserError, say
-from planet.download.archives import (MEND, SUFFIXES, BadArchive, UnsupportedArchive, bare_name, kind_of, unpack,
-                                      unpack_file)
+from planet.download.archives import (
+    MEND,
+    SUFFIXES,
+    BadArchive,
+    UnsupportedArchive,
+    bare_name,
+    kind_of,
+    unpack,
+    unpack_file,
+)
 from planet.download.complete import short_table, table_fault
 from planet.download.http import download
 from planet.download.kaggle import Account, KaggleError, access, credentials

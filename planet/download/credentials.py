@@ -1,7 +1,10 @@
 "Kaggle credentials: the places where they may lie, in the client's own order, and what is wrong with a file of them."
+import codecs
+import json
+import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-import codecs, json, os, sys
 
 __all__ = ['TOKEN', 'client_is_old', 'config_file', 'credential_files', 'credentials', 'credentials_fault',
            'find_credentials', 'readable_by_others', 'read_json', 'secret_words']
@@ -47,14 +50,16 @@ def _text(path):
     except (OSError, ValueError): return ''
 
 def _colab_secret(name):
-    try: from google.colab import userdata
+    try:
+        from google.colab import userdata
     except ImportError: return None
     try: return userdata.get(name)
     except Exception: return None # not there, or this notebook may not read it
 
 def _notebook_secret(name):
     if 'KAGGLE_KERNEL_RUN_TYPE' not in os.environ: return None
-    try: from kaggle_secrets import UserSecretsClient
+    try:
+        from kaggle_secrets import UserSecretsClient
     except ImportError: return None
     try: return UserSecretsClient().get_secret(name)
     except Exception: return None

@@ -1,10 +1,11 @@
 "fastai's own data sets (`URLs`), fetched into fastai's cache, checked and unpacked whole."
+import os
+import shutil
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from uuid import uuid4
-import os, shutil
 from planet.cli import UserError, say
 from planet.download.archives import BadArchive, UnsupportedArchive, unpack
 from planet.download.complete import set_fault

@@ -3,11 +3,14 @@
 While it comes it is called `NAME.part`; `NAME.part.tag` holds the server's mark for its content (ETag or date), so that
 only bytes of the same file are ever put together.
 """
+import errno
+import hashlib
+import os
+import time
 from base64 import b64decode
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
-import errno, hashlib, os, time
 from planet.cli import UserError, say
 from planet.download.progress import ByteProgress, DiskTooSmall, need_space, size_text
 
@@ -134,7 +137,8 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
 
     A connection that is cut is resumed, `TRIES` times without a byte more. Raises what `open_it` raises the first time,
     `UserError` where the connection stays cut, the disk is too small, or the file arrives damaged."""
-    import requests, urllib3
+    import requests
+    import urllib3
     path = Path(path)
     part, tag = path.with_name(path.name+'.part'), path.with_name(path.name+'.part.tag')
     path.parent.mkdir(parents=True, exist_ok=True)

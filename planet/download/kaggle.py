@@ -3,14 +3,21 @@
 The official client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it is
 imported when it is needed, its output is dropped, and what it raises becomes one line that says what to do.
 """
+import os
+import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
-import os, sys
 from planet.amazon import COMPETITION
 from planet.cli import UserError
-from planet.download.credentials import (TOKEN, client_is_old, config_file, credentials, credentials_fault,
-                                         find_credentials)
+from planet.download.credentials import (
+    TOKEN,
+    client_is_old,
+    config_file,
+    credentials,
+    credentials_fault,
+    find_credentials,
+)
 from planet.download.http import SECONDS, Passing, cause, retry_after, wait_for
 
 __all__ = ['KaggleError', 'Account', 'alone', 'credentials', 'access']

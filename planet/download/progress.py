@@ -1,5 +1,7 @@
 "Progress of a download or an unpacking, in bytes: one moving line on a terminal, a plain line now and then elsewhere."
-import shutil, sys, time
+import shutil
+import sys
+import time
 from planet.cli import UserError, is_terminal, say
 
 __all__ = ['ByteProgress', 'DiskTooSmall', 'size_text', 'need_space']

@@ -3,6 +3,15 @@
 Quick checks come first, so that something is on the screen at once; torch, whose import takes seconds, comes last. No
 credential is ever shown, only where it lies.
 """
+import netrc
+import os
+import platform
+import re
+import shutil
+import sys
+import threading
+import time
+import warnings
 from configparser import ConfigParser
 from contextlib import contextmanager
 from importlib import metadata
@@ -11,7 +20,6 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
-import netrc, os, platform, re, shutil, sys, threading, time, warnings
 from planet import amazon
 from planet.chips import TABLES, from_folder
 from planet.cli import UserError, is_terminal, with_flags

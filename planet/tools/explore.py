@@ -1,9 +1,16 @@
 """`planet-data explore`: browse chips, tags and a run's predictions in FiftyOne's app, and see which are wrong."""
+import errno
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import webbrowser
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from threading import Event
-import errno, json, logging, os, signal, socket, sys, webbrowser
 import pandas as pd
 from planet.chips import from_folder
 from planet.cli import UserError, is_terminal, say

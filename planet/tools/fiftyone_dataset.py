@@ -3,11 +3,14 @@
 FiftyOne keeps its datasets in MongoDB. It brings one along where it can; elsewhere any MongoDB from 6.0 on serves whose
 address is in `FIFTYONE_DATABASE_URI`.
 """
+import json
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
-import json, os, sys
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
 from planet.chips import Chips
 from planet.cli import UserError, is_terminal
 
@@ -42,7 +45,8 @@ def connect():
     "Import FiftyOne and connect to its database; `UserError` where either is missing."
     check_installed()
     if 'fiftyone' not in sys.modules: no_tracking()
-    try: import fiftyone as fo
+    try:
+        import fiftyone as fo
     except ImportError as e:
         raise UserError(f"FiftyOne is installed but cannot be imported ({e}): pip install --upgrade fiftyone") from None
     uri = fo.config.database_uri

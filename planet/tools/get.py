@@ -1,7 +1,8 @@
 "Download a data set by name into a folder; what is there already, and whole, is not fetched again."
+import errno
+import os
 from contextlib import contextmanager
 from pathlib import Path
-import errno, os
 from planet.cli import UserError, near_names, progress
 from planet.download.fastai_sets import FASTAI, fastai_set
 from planet.download.progress import DiskTooSmall
