@@ -23,6 +23,7 @@ from planet.chips import from_folder
 from planet.cli import UserError
 from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
 from planet.download.competition import COMPETITION, access, credentials
+from planet.locks import locked
 from planet.synthetic import chips as synthetic
 from planet.tools.get import get
 
@@ -757,7 +758,7 @@ def test_a_lock_that_was_removed_is_taken_anew(tmp_path):
     path, seen = tmp_path/'work'/'lock', []
     def work(i):
         for _ in range(30):
-            with download.locked(path):
+            with locked(path):
                 seen.append(('in', i))
                 time.sleep(.001)
                 shutil.rmtree(tmp_path/'work')

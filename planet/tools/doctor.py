@@ -232,7 +232,7 @@ def check_device():
         import torch
         cuda = torch.cuda.is_available()
     from fastai.torch_core import default_device
-    from planet.learner import bf16_gains
+    from planet.callbacks import bf16_gains
     device = default_device() if not cuda else torch.device('cuda', torch.cuda.current_device())
     bf16 = ('trains in bf16' if bf16_gains(device) else 'trains in fp16' if cuda else
             'trains in fp32 (bf16 is no faster here)')
