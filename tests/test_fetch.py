@@ -857,6 +857,8 @@ def test_synthetic(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, 'write_chips', partial(synthetic.write_chips, n=8, size=32))
     folder = get('synthetic', str(tmp_path/'drawn'))
     assert folder == tmp_path/'drawn' and len(from_folder(folder)) == 8 and get('synthetic', str(folder)) == folder
+    (folder/'train-jpg'/'train_3.jpg').unlink()
+    fails('not all of its chips', 'train_3', 'delete it', what='synthetic', to=str(folder))
 
 @pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, sample')])
 def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, what=what)

@@ -3,7 +3,8 @@ import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from planet.cli import UserError, near_names, progress
+from planet.cli import UserError, near_names
+from planet.download.complete import chips_fault
 from planet.download.fastai_sets import FASTAI, fastai_set
 from planet.download.progress import DiskTooSmall
 
@@ -13,12 +14,12 @@ WHAT = 'kaggle', *FASTAI, 'titanic', 'synthetic'
 
 def _synthetic(to):
     from planet.synthetic.chips import synthetic_folder, write_chips
-    def bar(items, total, label='drawing chips'): return progress(items, total, label)
-    if not to: return synthetic_folder(progress=bar)
+    if not to: return synthetic_folder()
     folder = Path(to).expanduser()
-    if (folder/'train_v2.csv').exists(): return folder
-    if folder.is_dir() and not any(folder.iterdir()): folder.rmdir()
-    return write_chips(folder, progress=bar)
+    if not folder.is_dir() or not any(folder.iterdir()): return write_chips(folder)
+    if not (fault := chips_fault(folder)): return folder
+    raise UserError(f'{folder} holds something else, or not all of its chips ({fault}): delete it, or name a folder '
+                    'that is not there yet', option='to')
 
 @contextmanager
 def _disk_errors(what, to):
