@@ -1,6 +1,6 @@
 "Options that experiments share, declared once, and the limits of their values."
 from fastcore.basics import AttrDict
-from fastcore.meta import delegates # experiments import nothing before `planet.cli`: Ctrl-C is one line from then on
+from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
 from planet.cli import UserError
 
 __all__ = ['check_options', 'chip_options', 'delegates', 'options']
