@@ -6,9 +6,8 @@ The small model is a head (batch norm, dropout, one linear layer whose bias is t
 a frozen backbone. The features of all eight views of each chip are computed once, so training takes seconds, and all
 chips are scored out of fold, each by a head that has not seen it. A second table takes the probabilities of binary
 cross entropy and compares decision rules. """
-from fastcore.meta import delegates
 from planet.cli import progress, say, script
-from planet.options import chip_options, options
+from planet.options import chip_options, delegates, options
 
 def features(chips, store, body, bs):
     "`(chips, 8, features)` float: average and maximum over the frozen body's last map, of each dihedral view."

@@ -6,9 +6,8 @@
 The second, on 1,000 real chips, reached F2 0.896 (best constant answer 0.668) in 186 s on two cores of a Xeon with AMX,
 seed 42; the README has more figures.
 """
-from fastcore.meta import delegates
 from planet.cli import say, script
-from planet.options import chip_options, options
+from planet.options import chip_options, delegates, options
 
 @script
 @delegates(chip_options)

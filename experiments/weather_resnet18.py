@@ -5,9 +5,8 @@
 
 The second, on 1,000 real chips, seed 42: accuracy 0.900 on 200 validation chips, where always answering "clear" has
 0.660 (without test-time augmentation, --no-tta, it was 0.860). """
-from fastcore.meta import delegates
 from planet.cli import say, script
-from planet.options import chip_options, options
+from planet.options import chip_options, delegates, options
 
 @script
 @delegates(chip_options)

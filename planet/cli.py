@@ -1,8 +1,20 @@
-"What every command of the project shares: options from docments, errors in one line, labelled progress, plain output in a pipe."
-import difflib, errno, os, re, shutil, sys, textwrap, time, warnings
+"Command lines: options from docments, errors in one line, labelled progress bars, plain output in a pipe."
+from planet.process import explain, handled_signals, plain_text, safe_output  # first: from here on Ctrl-C is one line
+
+# isort: split
+import difflib
+import os
+import re
+import shutil
+import sys
+import textwrap
+import time
+import warnings
+from contextlib import contextmanager
 from fastcore.script import anno_parser
 
-__all__ = ['UserError', 'script', 'run_command', 'say', 'with_flags', 'is_terminal', 'is_watched', 'progress', 'near_names']
+__all__ = ['UserError', 'script', 'run_command', 'say', 'with_flags', 'wrapped', 'is_terminal', 'is_watched',
+           'progress', 'near_names']
 
 # fastai calls a function that the newest torch deprecates: nothing that a user of ours can act on
 warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
@@ -10,7 +22,8 @@ warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
 class UserError(Exception):
     """A mistake that its user can mend: one line that says what is wrong, where, and what to do next.
 
-    The library names parameters in backticks, as Python does; a command shows them as options: `` `folds` `` becomes `--folds`.
+    The library names parameters in backticks, as Python does; a command shows them as options: `` `folds` `` becomes
+    `--folds`.
     """
     def __init__(self, message:str, # one line; where `option` is given, the line goes on after its name: "0 is too few"
                  option:str=None, # name of the parameter whose value is wrong
@@ -18,46 +31,59 @@ class UserError(Exception):
 
 _options = set() # of the command that runs: names that `with_flags` may spell as options
 
-def with_flags(text:str) -> str:
-    "`text` as a command shows it: each name in backticks that is an option of the running command gets its dashes."
-    return re.sub(r'`(\w+)`', lambda m: f'--{m[1]}' if m[1] in _options else m[0], text)
+def with_flags(text:str, # names parameters in backticks
+               names=None, # those that are options; by default the options of the command that runs
+              ) -> str:
+    "`text` as a command shows it: each name in backticks that is one of its options gets its dashes."
+    names = _options if names is None else names
+    return re.sub(r'`(\w+)`', lambda m: f'--{m[1]}' if m[1] in names else m[0], text)
+
+def wrapped(text:str, width:int) -> str:
+    "`text` with each of its lines broken at words; colour codes take no room."
+    def fill(line):
+        if len(re.sub(r'\x1b\[[0-9;]*m', '', line)) <= width: return line
+        indent = ' '*(len(line) - len(line.lstrip()))
+        return textwrap.fill(line, width, subsequent_indent=indent + '    ', break_long_words=False,
+                             break_on_hyphens=False)
+    return '\n'.join(map(fill, text.split('\n')))
 
 def say(*lines):
-    "Print `lines` now, also into a pipe; on a terminal a long line is wrapped at words."
+    "Print `lines` now, also into a pipe; on a terminal a long line is wrapped at words. Never fails."
     for line in lines:
         text = with_flags(str(line))
-        if is_terminal():
-            width = max(40, shutil.get_terminal_size().columns)
-            text = '\n'.join(one if len(one) <= width else textwrap.fill(one, width, subsequent_indent='    ', break_long_words=False,
-                             break_on_hyphens=False) for one in text.split('\n'))
-        print(text, flush=True)
+        if is_terminal(): text = wrapped(text, max(40, shutil.get_terminal_size().columns))
+        try: print(text, flush=True)
+        except UnicodeEncodeError: # an ASCII stdout, and a tag that is not
+            print(text.encode(sys.stdout.encoding, 'backslashreplace').decode(sys.stdout.encoding), flush=True)
+        except (OSError, ValueError): pass # its reader is gone, its disk full, or it was closed
 
 def is_terminal() -> bool:
     "Whether a terminal shows stdout, so that a line can be written over."
-    return sys.stdout is not None and sys.stdout.isatty()
+    try: return sys.stdout is not None and sys.stdout.isatty()
+    except ValueError: return False # closed
 
 def is_watched() -> bool:
-    "Whether a person watches stdout, on a terminal or in a notebook; else a file or another program reads it: plain lines."
+    "Whether a person watches stdout, on a terminal or in a notebook; else a file or a program reads it: plain lines."
     return is_terminal() or 'ipykernel' in sys.modules
 
-EVERY = 10 # seconds between two plain lines of progress
+FIRST, EVERY = 2, 10 # seconds to the first plain line of progress, and between two
 
 def progress(items, # an iterable
              total:int, # how many there are
              label:str='working', # what is done: "decoding chips"
             ):
-    "`items` under a labelled progress bar; where no one watches, a plain line now and then once it takes long."
+    "`items` under a labelled progress bar; where no one watches, a plain line every ten seconds once it takes long."
     if is_watched():
         from tqdm.auto import tqdm
         return tqdm(items, total=total, desc=label, leave=False)
     return _plain_progress(items, total, label)
 
 def _plain_progress(items, total, label):
-    told = time.monotonic() - EVERY + 2 # the first line after two seconds
+    due = time.monotonic() + FIRST
     for done, item in enumerate(items, 1):
         yield item
-        if time.monotonic() - told >= EVERY and done < total:
-            told = time.monotonic()
+        if time.monotonic() >= due and done < total:
+            due = time.monotonic() + EVERY
             say(f'{label}: {done:,} of {total:,}')
 
 def near_names(name:str, # what was asked for
@@ -71,10 +97,13 @@ def near_names(name:str, # what was asked for
 def _parser(main, prog, given):
     "`main`'s parser: options spelt as its parameters are (`--valid_pct`), with `--valid-pct` understood as well."
     parser = anno_parser(main, prog=prog)
+    # argparse takes -1e-3 for an option
+    parser._negative_number_matcher = re.compile(r'-(\d+\.?\d*|\.\d+|inf|nan)(e[-+]?\d+)?$', re.I)
     names = parser._option_string_actions
     for action in parser._actions:
-        for empty in ("''", 'False'): # defaults that say nothing
-            if action.help: action.help = action.help.removesuffix(f' (default: {empty})')
+        if action.help: # defaults that say nothing, and other options that a comment names
+            for empty in ("''", 'False'): action.help = action.help.removesuffix(f' (default: {empty})')
+            action.help = with_flags(action.help, {a.dest for a in parser._actions})
         spelt = f'--{action.dest}'
         if spelt not in names and f"--{action.dest.replace('_', '-')}" in names:
             names[spelt] = action
@@ -93,29 +122,45 @@ def _stop(prog, message, status):
     print(f'{prog}: {message}', file=sys.stderr, flush=True)
     sys.exit(status)
 
-def _one_line(e): return with_flags(' '.join(str(e).split()))
+def _warn(message, category, filename, lineno, file=None, line=None):
+    print(f'warning: {with_flags(plain_text(message))}', file=sys.stderr, flush=True)
 
-def _explain(e):
-    "What to tell a user of an error of the machine, or `None` where it is a fault of ours and a traceback helps more."
-    if isinstance(e, UserError): return _one_line(e)
-    if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full{f' at {e.filename}' if e.filename else ''}: free some space, or write elsewhere"
-    if isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"cannot write or read {e.filename}: {e.strerror}"
+@contextmanager
+def _command_state():
+    "State of the process while a command runs, put back after: option names, matplotlib's backend, format of warnings."
+    backend = os.environ.get('MPLBACKEND')
+    os.environ['MPLBACKEND'] = 'Agg' # figures are saved, not shown: neither a screen nor a notebook's backend is needed
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            yield
+    finally:
+        _options.clear()
+        os.environ.pop('MPLBACKEND') if backend is None else os.environ.update(MPLBACKEND=backend)
+
+def _kept(e): # a `Run` tells where its record lies
+    return f'what it had reached is in {e.kept}' if getattr(e, 'kept', None) else ''
+
+def _leave_with(call, prog, interrupted):
+    "Run `call()` as a command and exit with what it returns (0 for nothing); an error becomes one line."
+    with safe_output(prog) as output, handled_signals(), _command_state():
+        try: status = call()
+        except KeyboardInterrupt as e:
+            _stop(prog, f"{str(e) or 'interrupted'}; {_kept(e) or interrupted}", getattr(e, 'status', 130))
+        except Exception as e:
+            told = str(e) if isinstance(e, UserError) else explain(e)
+            if told is None: raise
+            _stop(prog, with_flags(plain_text('; '.join(filter(None, (told, _kept(e)))))), 1)
+        sys.exit(status or int(bool(output and output.failed)))
 
 def _run(main, prog, given, interrupted):
-    "Call `main` with the options `given`, and leave with its exit status (what it returns; 0 for nothing)."
-    options = vars(_parser(main, prog, given).parse_args(given))
-    for internal in ('pdb', 'xtra'): options.pop(internal, None)
-    _options.update(options)
-    try: status = main(**options)
-    except KeyboardInterrupt: _stop(prog, f'interrupted; {interrupted}', 130)
-    except BrokenPipeError: os._exit(0) # `| head` closed the pipe: nothing to tell
-    except Exception as e:
-        told = _explain(e)
-        if told is None: raise
-        _stop(prog, told, 1)
-    sys.exit(status or 0)
+    "Call `main` with the options `given` on the command line."
+    def call():
+        options = vars(_parser(main, prog, given).parse_args(given))
+        for internal in ('pdb', 'xtra'): options.pop(internal, None)
+        _options.update(options)
+        return main(**options)
+    _leave_with(call, prog, interrupted)
 
 def script(main):
     "Decorate an experiment's `main`: a command when its file is run, a plain function when it is imported."
@@ -129,10 +174,12 @@ def run_command(prog:str, # name of the program
     "Run the one of `functions` that the command line's first word names."
     commands = {f.__name__: f for f in functions}
     name, *given = sys.argv[1:] or ['--help']
-    if name in ('-h', '--help'):
-        width = max(map(len, commands))
-        say(f'usage: {prog} COMMAND [options]', '', *(f'  {c:<{width}}  {f.__doc__.strip().splitlines()[0]}' for c, f in commands.items()),
-            '', f'{prog} COMMAND --help lists a command\'s options')
-        sys.exit(0)
-    if name not in commands: _stop(prog, f"no command {name}{near_names(name, commands, 1)} (there are {', '.join(commands)})", 2)
-    _run(commands[name], f'{prog} {name}', given, interrupted)
+    if name in commands: _run(commands[name], f'{prog} {name}', given, interrupted)
+    width = max(map(len, commands))
+    def overview():
+        if name not in ('-h', '--help'):
+            _stop(prog, f"no command {name}{near_names(name, commands, 1)} (there are {', '.join(commands)})", 2)
+        say(f'usage: {prog} COMMAND [options]', '',
+            *(f'  {c:<{width}}  {f.__doc__.strip().splitlines()[0]}' for c, f in commands.items()),
+            '', f'{prog} COMMAND --help lists the options of one')
+    _leave_with(overview, prog, interrupted)

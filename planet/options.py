@@ -1,8 +1,9 @@
 "Options that experiments share, declared once, and the limits of their values."
 from fastcore.basics import AttrDict
+from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
 from planet.cli import UserError
 
-__all__ = ['check_options', 'chip_options', 'options']
+__all__ = ['check_options', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000),

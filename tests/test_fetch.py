@@ -1,22 +1,34 @@
 "Getting data, with the real Kaggle client talking to a server of ours, and fastai's sets from another one."
-import os, random, re, shutil, signal, subprocess, sys, time, types
+import io
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from fastai.data.external import URLs, fastai_cfg, untar_data
 import kagglesdk.kaggle_env as kaggle_env
+import py7zr
 import pytest
-from planet.cli import UserError
+from fake_kaggle import FakeKaggle
+from fastai.data.external import URLs, fastai_cfg, untar_data
+from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
 from planet.chips import from_folder
+from planet.cli import UserError
 from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
 from planet.download.competition import COMPETITION, access, credentials
+from planet.locks import locked
 from planet.synthetic import chips as synthetic
 from planet.tools.get import get
-from fake_kaggle import FakeKaggle
-from test_archives import contents, left, seven_bytes, small, tar_bytes, zip_bytes
 
 root = Path(__file__).resolve().parent.parent
-OLD = account._client_is_old()
+OLD = account.client_is_old()
 new_client = pytest.mark.skipif(OLD, reason='version 1 of the kaggle client has no OAuth and no look at tokens')
 
 # ---- what the server has
@@ -31,7 +43,8 @@ def in_folder(name, files): return {f'{name}/{k}': v for k, v in files.items()}
 def packed(name, files): return seven_bytes({f'{name}.tar': tar_bytes(in_folder(name, files))})
 
 FOLDERS = {'train-jpg': images('train', 6), 'test-jpg': images('test', 2), 'test-jpg-additional': images('file', 2),
-           'train-tif-v2': images('train', 6, '.tif'), 'test-tif-v2': images('test', 2, '.tif') | images('file', 1, '.tif')}
+           'train-tif-v2': images('train', 6, '.tif'),
+           'test-tif-v2': images('test', 2, '.tif') | images('file', 1, '.tif')}
 TABLES = {'train_v2.csv': TABLE, 'sample_submission_v2.csv': SUBMISSION, 'test_v2_file_mapping.csv': 'old,new\n'}
 ARCHIVES = {f'{name}.tar.7z': packed(name, files) for name, files in FOLDERS.items()}
 ZIPPED = {f'{name}.zip': zip_bytes({name: text.encode()}) for name, text in TABLES.items()}
@@ -39,7 +52,7 @@ JPG = 'train-jpg', 'test-jpg', 'test-jpg-additional'
 
 @pytest.fixture
 def kaggle(tmp_path, monkeypatch):
-    "The server, with the competition as it was: zipped tables, archives. No credentials, an empty home, a working folder of its own."
+    "The server, with the competition as it was: zipped tables, archives. No credentials, an empty home and folder."
     fake = FakeKaggle()
     fake.files = {(COMPETITION, n): data for n, data in (ZIPPED | ARCHIVES).items()}
     (tmp_path/'home').mkdir()
@@ -50,7 +63,8 @@ def kaggle(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path/'home'))
     monkeypatch.setenv('USERPROFILE', str(tmp_path/'home'))
     monkeypatch.setenv('KAGGLE_CONFIG_DIR', str(tmp_path/'home'/'.kaggle'))
-    for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'all_proxy'): monkeypatch.delenv(name, raising=False)
+    for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'all_proxy'):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download, 'PAUSE', 0)
     with fake.serving():
         monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, fake.address)
@@ -85,7 +99,8 @@ def test_the_competition(login, capsys):
     assert get('kaggle') == Path('data/planet')
     whole(Path('data/planet'))
     assert not any('tif' in path for _, path, _ in login.seen if 'storage' in path) # 33 GB that nobody asked for
-    assert capsys.readouterr().out.splitlines()[-1] == '6 chips with 4 tags (to read every image: planet-data verify data/planet)'
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == '6 chips with 4 tags (to read every image: planet-data verify data/planet)'
 
 def test_with_the_tiffs(login): whole(get('kaggle', tif=True), tif=True)
 def test_to_another_folder(login, tmp_path): whole(get('kaggle', str(tmp_path/'there')))
@@ -107,7 +122,8 @@ def test_only_what_is_missing_is_fetched(login):
 def test_tables_listed_as_folders(login):
     "As Kaggle lists them today: `train_v2.csv/train_v2.csv`. Also over several pages, and with other archives."
     login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
-    login.files |= {(COMPETITION, 'train-jpg.zip'): zip_bytes(FOLDERS['train-jpg']), (COMPETITION, 'test-jpg.tar'): tar_bytes(in_folder('x', FOLDERS['test-jpg'])),
+    login.files |= {(COMPETITION, 'train-jpg.zip'): zip_bytes(FOLDERS['train-jpg']),
+                    (COMPETITION, 'test-jpg.tar'): tar_bytes(in_folder('x', FOLDERS['test-jpg'])),
                     (COMPETITION, 'test-jpg-additional.tar.gz'): tar_bytes(FOLDERS['test-jpg-additional'], 'w:gz')}
     login.page, login.gzip = 6 if OLD else 2, True
     whole(get('kaggle'))
@@ -118,7 +134,8 @@ def test_without_the_images(login):
     "The competition as listed since 2019: tables and torrents."
     login.files = {(COMPETITION, f'{n}/{n}'): t.encode() for n, t in TABLES.items()}
     login.listed[COMPETITION] = TODAY
-    fails("does not carry train-jpg, test-jpg, test-jpg-additional", 'planet-data get sample', '--dataset owner/name', 'train-jpg.tar.7z into data/planet by hand')
+    fails("does not carry train-jpg, test-jpg, test-jpg-additional", 'planet-data get sample', '`dataset` owner/name',
+          'train-jpg.tar.7z into data/planet by hand')
     assert not Path('data').exists() # a table alone would be taken for the competition by `--data auto`
     Path('data/planet').mkdir(parents=True)
     Path('data/planet/train-jpg.tar.7z').write_bytes(ARCHIVES['train-jpg.tar.7z'])
@@ -127,17 +144,85 @@ def test_without_the_images(login):
 def test_without_test_images(login, capsys):
     for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
     assert len(from_folder(get('kaggle'))) == 6
-    assert 'does not carry test-jpg, test-jpg-additional (any longer): training does not need them' in capsys.readouterr().out
+    lacks = 'does not carry test-jpg, test-jpg-additional (any longer): training does not need them'
+    assert lacks in capsys.readouterr().out
 
 def test_without_tiffs(login):
     login.listed[COMPETITION] = [n for n in (*ZIPPED, *ARCHIVES) if 'tif' not in n]
     get('kaggle')
     fails('does not carry train-tif-v2, test-tif-v2', tif=True)
 
+@pytest.mark.parametrize('page', ['<!DOCTYPE html><html>log in</html>', '', 'image_name\n1\n', '{"code": 403}',
+                                  TABLE + 'train_0,haze\n'])
+def test_a_table_that_is_none_is_not_installed(login, page):
+    login.files[COMPETITION, 'train_v2.csv.zip'] = page.encode() # and not even a zip
+    fails('train_v2.csv.zip', 'run the same command again')
+    assert not Path('data/planet/train_v2.csv').exists() and not FETCHED.exists()
+    login.files[COMPETITION, 'train_v2.csv.zip'] = ZIPPED['train_v2.csv.zip']
+    whole(get('kaggle'))
+
+def test_a_table_cut_at_the_end_of_a_row(login):
+    "A server that tells no length, and a cut that looks like an end: Kaggle's list tells the size."
+    login.files = {(COMPETITION, n): a for n, a in ARCHIVES.items()} | {(COMPETITION, n): t.encode() for n,
+                                                                        t in TABLES.items()}
+    login.length = login.md5 = False
+    login.faults = [('storage.*train_v2.csv', ('cut', TABLE.index('train_3')))]
+    fails('train_v2.csv arrived damaged', f'bytes of {len(TABLE)}', 'run the same command again')
+    assert not Path('data/planet/train_v2.csv').exists()
+    whole(get('kaggle'))
+
+def test_a_table_that_names_half_of_the_images(login):
+    "Where nothing tells its size, the images do."
+    half = TABLE[:TABLE.index('train_3')]
+    login.files |= {(COMPETITION, 'train_v2.csv.zip'): zip_bytes({'train_v2.csv': half.encode()})}
+    fails('train_v2.csv arrived cut short', 'names 3 of the 6 images in train-jpg/')
+    assert not Path('data/planet/train_v2.csv').exists()
+    login.files |= {(COMPETITION, 'train_v2.csv.zip'): ZIPPED['train_v2.csv.zip']}
+    whole(get('kaggle'))
+    Path('data/planet/train_v2.csv').write_text(half) # from an earlier version, or the user's own
+    fails('names 3 of the 6 images', 'to fetch the table again, delete it')
+    Path('data/planet/train_v2.csv').unlink() # what it says helps
+    whole(get('kaggle'))
+
+def test_a_bad_table_does_not_stay_for_ever(login, capsys):
+    get('kaggle')
+    for text in ('', '<html>', 'image_name,tags\n'):
+        Path('data/planet/train_v2.csv').write_text(text)
+        get('kaggle')
+        assert 'it is now train_v2.csv.damaged' in capsys.readouterr().out
+        assert Path('data/planet/train_v2.csv.damaged').read_text() == text # nothing is deleted
+        Path('data/planet/train_v2.csv.damaged').unlink()
+        whole(Path('data/planet'))
+
+def test_images_that_are_missing_are_told(login):
+    get('kaggle')
+    Path('data/planet/train-jpg/train_3.jpg').unlink()
+    fails('data/planet is not whole', 'train_3', 'delete data/planet/train-jpg')
+    shutil.rmtree('data/planet/train-jpg') # what it says helps
+    whole(get('kaggle'))
+
+def test_an_archive_with_a_password(login):
+    "It would come again as it is: it stays, and what to do is told."
+    secret = io.BytesIO()
+    with py7zr.SevenZipFile(secret, 'w', password='x') as z: z.writestr(b'a', 'train-jpg/train_0.jpg')
+    login.files[COMPETITION, 'train-jpg.tar.7z'] = secret.getvalue()
+    message = fails('it wants a password', 'unpack it by hand', 'The folder that is wanted is data/planet/train-jpg')
+    assert 'fetch it anew' not in message and (FETCHED/'train-jpg.tar.7z').exists()
+    n = len(login.fetched('train-jpg.tar.7z'))
+    fails('it wants a password')
+    assert len(login.fetched('train-jpg.tar.7z')) == n # not fetched again for nothing
+
+def test_more_than_the_competition_holds(login, monkeypatch):
+    monkeypatch.setitem(competition.LIMITS, 'train-jpg', 10_000)
+    fails('train-jpg.tar.7z is not to be trusted', 'a decompression bomb')
+    assert competition.LIMITS['test-tif-v2'] > 61_191*256*256*4*2 and not Path('data/planet/train-jpg').exists()
+
 # ---- by hand
 
-@pytest.mark.parametrize('name,data', [('train-jpg.tar.7z', ARCHIVES['train-jpg.tar.7z']), ('train-jpg.zip', zip_bytes(FOLDERS['train-jpg'])),
-    ('train-jpg.tar', tar_bytes(in_folder('train-jpg', FOLDERS['train-jpg']))), ('train-jpg.tgz', tar_bytes(FOLDERS['train-jpg'], 'w:gz'))], ids=['.tar.7z', '.zip', '.tar', '.tgz'])
+@pytest.mark.parametrize('name,data', [('train-jpg.tar.7z', ARCHIVES['train-jpg.tar.7z']),
+    ('train-jpg.zip', zip_bytes(FOLDERS['train-jpg'])),
+    ('train-jpg.tar', tar_bytes(in_folder('train-jpg', FOLDERS['train-jpg']))),
+    ('train-jpg.tgz', tar_bytes(FOLDERS['train-jpg'], 'w:gz'))], ids=['.tar.7z', '.zip', '.tar', '.tgz'])
 def test_archives_by_hand(kaggle, capsys, name, data):
     "No account: what lies there is enough to train on, and stays."
     folder = Path('data/planet')
@@ -147,12 +232,14 @@ def test_archives_by_hand(kaggle, capsys, name, data):
     assert get('kaggle') == folder and contents(folder/'train-jpg') == FOLDERS['train-jpg']
     assert (folder/name).read_bytes() == data and not kaggle.seen
     said = capsys.readouterr().out
-    assert f'found {folder/name}' in said and 'without sample_submission_v2.csv, test-jpg, test-jpg-additional, which training does not need' in said
+    assert f'found {folder/name}' in said
+    assert 'without sample_submission_v2.csv, test-jpg, test-jpg-additional, which training does not need' in said
 
 def test_download_all_by_hand(kaggle):
     "What the button gives: one zip, of tables and archives."
     Path('data/planet').mkdir(parents=True)
-    Path(f'data/planet/{COMPETITION}.zip').write_bytes(zip_bytes({f'{n}/{n}': t.encode() for n, t in TABLES.items()} | {n: a for n, a in ARCHIVES.items() if 'jpg' in n}))
+    inside = {f'{n}/{n}': t.encode() for n, t in TABLES.items()} | {n: a for n, a in ARCHIVES.items() if 'jpg' in n}
+    Path(f'data/planet/{COMPETITION}.zip').write_bytes(zip_bytes(inside))
     get('kaggle')
     Path(f'data/planet/{COMPETITION}.zip').unlink()
     whole(Path('data/planet'))
@@ -166,12 +253,24 @@ def test_a_damaged_archive_by_hand_is_kept(login):
     path.unlink()
     whole(get('kaggle'))
 
+def test_an_archive_that_may_not_be_read(login, monkeypatch):
+    path = Path('data/planet/train-jpg.tar.7z')
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'')
+    def refuse(path): raise PermissionError(13, 'Permission denied', str(path))
+    monkeypatch.setattr('planet.download.archives.kind_of', refuse) # root may read all
+    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.R_OK)
+    message = fails(f'cannot read {path} (Permission denied)', 'chmod u+r')
+    assert 'fetch' not in message and path.exists()
+
 # ---- a dataset
 
 def dataset(login, files, name='ann/amazon'): login.files[name, 'archive.zip'] = zip_bytes(files)
 
-DEEP = (in_folder('planet/planet/train-jpg', FOLDERS['train-jpg']) | in_folder('planet/planet/test-jpg', FOLDERS['test-jpg']) |
-        in_folder('test-jpg-additional/test-jpg-additional', FOLDERS['test-jpg-additional']) | {'planet/notes.txt': b'hello'})
+DEEP = (in_folder('planet/planet/train-jpg', FOLDERS['train-jpg']) |
+        in_folder('planet/planet/test-jpg', FOLDERS['test-jpg']) |
+        in_folder('test-jpg-additional/test-jpg-additional', FOLDERS['test-jpg-additional']) |
+        {'planet/notes.txt': b'hello'})
 
 def test_images_from_a_dataset(login):
     login.listed[COMPETITION] = TODAY
@@ -180,14 +279,17 @@ def test_images_from_a_dataset(login):
     whole(get('kaggle', dataset='ann/amazon'))
 
 def test_a_dataset_with_a_table_of_its_own(login):
-    dataset(login, DEEP | {'planet/planet/train_classes.csv': TABLE.encode(), 'planet/planet/sample_submission_v2.csv': SUBMISSION.encode()})
+    dataset(login, DEEP | {'planet/planet/train_classes.csv': TABLE.encode(),
+                           'planet/planet/sample_submission_v2.csv': SUBMISSION.encode()})
     login.accepted = False # the competition is not asked
     folder = get('kaggle', dataset='ann/amazon')
-    assert left(folder) == ['sample_submission_v2.csv', 'test-jpg', 'test-jpg-additional', 'train-jpg', 'train_classes.csv'] and len(from_folder(folder)) == 6
+    assert len(from_folder(folder)) == 6 and left(folder) == [
+        'sample_submission_v2.csv', 'test-jpg', 'test-jpg-additional', 'train-jpg', 'train_classes.csv']
     assert not any(COMPETITION in path for _, path, _ in login.seen)
 
 def test_a_dataset_of_archives(login):
-    dataset(login, {f'planet/{n}': a for n, a in ARCHIVES.items() if 'jpg' in n} | {'train_v2.csv': TABLE.encode(), 'sample_submission_v2.csv': SUBMISSION.encode()})
+    archives = {f'planet/{n}': a for n, a in ARCHIVES.items() if 'jpg' in n}
+    dataset(login, archives | {'train_v2.csv': TABLE.encode(), 'sample_submission_v2.csv': SUBMISSION.encode()})
     whole(get('kaggle', dataset='ann/amazon'))
 
 def test_a_dataset_of_something_else(login):
@@ -205,7 +307,7 @@ def test_a_dataset_that_lacks_images(login):
 def test_a_dataset_is_fetched_once(login):
     dataset(login, {k: v for k, v in DEEP.items() if 'train' in k} | {'train_v2.csv': TABLE.encode()})
     for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
-    for again in range(2): assert len(from_folder(get('kaggle', dataset='ann/amazon'))) == 6
+    for _ in range(2): assert len(from_folder(get('kaggle', dataset='ann/amazon'))) == 6
     assert len(login.fetched('archive.zip')) == 1 and not FETCHED.exists()
 
 def test_no_such_dataset(login): fails('Kaggle has no dataset ann/amzon (404)', dataset='ann/amzon', state='not found')
@@ -246,7 +348,8 @@ def test_a_dataset_mounted(kaggle, mount, place):
 
 # ---- titanic
 
-TITANIC = {'train.csv': b'PassengerId,Survived\n1,0\n', 'test.csv': b'PassengerId\n2\n', 'gender_submission.csv': b'PassengerId,Survived\n2,0\n'}
+TITANIC = {'train.csv': b'PassengerId,Survived\n1,0\n', 'test.csv': b'PassengerId\n2\n',
+           'gender_submission.csv': b'PassengerId,Survived\n2,0\n'}
 
 @pytest.mark.parametrize('zipped', [False, True])
 def test_titanic(login, zipped):
@@ -276,7 +379,8 @@ def name_and_key(monkeypatch):
     monkeypatch.setenv('KAGGLE_KEY', 'good-key')
 def notebook_token(monkeypatch):
     Path('token').write_text('good-token')
-    for k, v in dict(KAGGLE_KERNEL_RUN_TYPE='Interactive', KAGGLE_DATA_PROXY_URL='x', KAGGLE_API_V1_TOKEN='token').items(): monkeypatch.setenv(k, v)
+    variables = dict(KAGGLE_KERNEL_RUN_TYPE='Interactive', KAGGLE_DATA_PROXY_URL='x', KAGGLE_API_V1_TOKEN='token')
+    for k, v in variables.items(): monkeypatch.setenv(k, v)
 
 def module(monkeypatch, name, **members):
     made = types.ModuleType(name)
@@ -300,9 +404,11 @@ def notebook_secret(monkeypatch):
         get_secret = staticmethod(secret({'KAGGLE_API_TOKEN': 'good-token'}))
     module(monkeypatch, 'kaggle_secrets', UserSecretsClient=Client)
 
-PLACES = [(token_variable, 'KAGGLE_API_TOKEN'), (token_in_a_file, 'KAGGLE_API_TOKEN'), (token_file, '~/.kaggle/access_token'),
-    (token_txt, '~/.kaggle/access_token.txt'), (json_file, '~/.kaggle/kaggle.json'), (name_and_key, 'KAGGLE_USERNAME and KAGGLE_KEY'),
-    (colab_token, "KAGGLE_API_TOKEN of Colab's secrets"), (colab_key, "KAGGLE_USERNAME and KAGGLE_KEY of Colab's secrets"),
+PLACES = [(token_variable, 'KAGGLE_API_TOKEN'), (token_in_a_file, 'KAGGLE_API_TOKEN'),
+    (token_file, '~/.kaggle/access_token'), (token_txt, '~/.kaggle/access_token.txt'),
+    (json_file, '~/.kaggle/kaggle.json'), (name_and_key, 'KAGGLE_USERNAME and KAGGLE_KEY'),
+    (colab_token, "KAGGLE_API_TOKEN of Colab's secrets"),
+    (colab_key, "KAGGLE_USERNAME and KAGGLE_KEY of Colab's secrets"),
     (notebook_secret, "KAGGLE_API_TOKEN of the Kaggle notebook's secrets"), (notebook_token, 'KAGGLE_API_V1_TOKEN'),
     pytest.param(oauth, 'an OAuth login (kaggle auth login)', marks=new_client)]
 
@@ -316,18 +422,48 @@ def test_credentials(kaggle, monkeypatch, put, where):
 
 def test_no_credentials(kaggle, capfd):
     assert credentials() is None and access()[0] == 'no credentials'
-    fails('https://www.kaggle.com/settings/api', '~/.kaggle/access_token', 'KAGGLE_API_TOKEN', 'planet-data get sample', state='no credentials')
+    fails('https://www.kaggle.com/settings/api', '~/.kaggle/access_token', 'KAGGLE_API_TOKEN', 'planet-data get sample',
+          state='no credentials')
     assert not kaggle.seen and not Path('data').exists()
     assert capfd.readouterr() == ('', '') # the client's own help is not ours
 
-@pytest.mark.parametrize('name,text', [('kaggle.json', '{"username": "tester"}'), ('kaggle.json', 'no json'), ('access_token', ' \n'), ('credentials.json', '{}')])
+@pytest.mark.parametrize('name,text', [('kaggle.json', '{"username": "tester"}'), ('kaggle.json', 'no json'),
+                                       ('access_token', ' \n'), ('credentials.json', '{}')])
 def test_files_that_hold_no_credentials(kaggle, name, text):
     dot_kaggle(name, text)
     assert credentials() is None
 
-BAD = [(lambda m: m.setenv('KAGGLE_API_TOKEN', 'bad-token'), 'KAGGLE_API_TOKEN'), (lambda m: dot_kaggle('kaggle.json', '{"username": "tester", "key": "bad-key"}'), 'kaggle.json'),
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_kaggle_json_as_editors_save_it(kaggle, encoding):
+    dot_kaggle('kaggle.json', '')
+    data = '{"username": "tester", "key": "good-key"}'.encode(encoding)
+    (Path(os.environ['HOME'])/'.kaggle'/'kaggle.json').write_bytes(data)
+    assert credentials() == '~/.kaggle/kaggle.json' and access() == ('ok', '')
+
+@pytest.mark.parametrize('text,said', [('', 'it is empty'), ('{"username": "tester", "key": "good-k',
+                                                             'it is cut short'),
+                                       ('{"username": "tester"}', 'it lacks key')])
+def test_a_kaggle_json_that_is_no_good(kaggle, text, said):
+    dot_kaggle('kaggle.json', text)
+    message = fails('~/.kaggle/kaggle.json cannot be used', said, 'make a token', state='bad credentials')
+    assert 'good-k' not in message and access()[0] == 'bad credentials' and not kaggle.seen
+
+def test_the_process_is_as_before_after_any_error(kaggle, monkeypatch):
+    "Environment, streams and socket timeouts."
+    dot_kaggle('kaggle.json', '{"username": "tester", "key": "bad-key"}')
+    def state(): return dict(os.environ), sys.stdin, sys.stdout, sys.stderr, socket.getdefaulttimeout()
+    before = state()
+    for fault in (401, 403, 404, 500, ('429', 7200), ('cut', 0)):
+        kaggle.faults = [('.', fault)]*3
+        assert access()[0] != 'ok' and state() == before
+    with pytest.raises(ZeroDivisionError), account.alone(dict(KAGGLE_KEY='x')): raise ZeroDivisionError
+    assert state() == before
+
+BAD = [(lambda m: m.setenv('KAGGLE_API_TOKEN', 'bad-token'), 'KAGGLE_API_TOKEN'),
+       (lambda m: dot_kaggle('kaggle.json', '{"username": "tester", "key": "bad-key"}'), 'kaggle.json'),
        (lambda m: dot_kaggle('access_token', 'bad-token'), '~/.kaggle/access_token'),
-       pytest.param(lambda m: dot_kaggle('credentials.json', '{"refresh_token": "bad-refresh", "username": "tester"}'), 'OAuth', marks=new_client)]
+       pytest.param(lambda m: dot_kaggle('credentials.json', '{"refresh_token": "bad-refresh", "username": "tester"}'),
+                    'OAuth', marks=new_client)]
 
 @pytest.mark.parametrize('put,where', BAD, ids=['token', 'kaggle.json', 'access_token', 'OAuth'])
 def test_bad_credentials(kaggle, monkeypatch, capfd, put, where):
@@ -410,8 +546,10 @@ def test_a_cut_connection_goes_on_by_itself(login):
 
 def test_a_connection_that_stays_cut(login):
     login.faults = [('storage.*train-jpg.tar', ('cut', CUT))] + [('storage.*train-jpg.tar', ('cut', 0))]*50
-    fails('the connection to Kaggle is cut at 32.8 kB of train-jpg.tar.7z', 'run the same command again, it goes on from there')
-    assert left(FETCHED) == ['lock', 'train-jpg.tar.7z.part', 'train-jpg.tar.7z.part.tag'] and not Path('data/planet/train-jpg').exists()
+    fails('the connection to Kaggle is cut at 32.8 kB of train-jpg.tar.7z',
+          'run the same command again, it goes on from there')
+    assert left(FETCHED) == ['lock', 'train-jpg.tar.7z.part', 'train-jpg.tar.7z.part.tag']
+    assert not Path('data/planet/train-jpg').exists()
     login.faults, login.seen = [], []
     whole(get('kaggle'))
     assert f'bytes={CUT}-' in login.fetched('train-jpg.tar.7z')
@@ -449,7 +587,7 @@ def test_a_server_that_does_not_say_how_much(login):
     whole(get('kaggle'))
 
 def test_cut_where_the_length_is_not_known(login):
-    "Nothing tells that this is not all, but the archive does; what was fetched goes, so that the next run has all of it."
+    "Nothing tells that this is not all, but the archive does; what was fetched goes, so that the next run has all."
     login.length = login.md5 = False
     login.faults = [('storage.*train-jpg.tar', ('cut', CUT))]
     fails('train-jpg.tar.7z is truncated or damaged', 'it was removed, run the same command again')
@@ -461,11 +599,14 @@ def test_damaged_on_the_way(login):
     assert not Path('data/planet/train-jpg').exists() and not FETCHED.exists()
     whole(get('kaggle'))
 
-@pytest.mark.parametrize('data,why', [(ARCHIVE[:20000], 'truncated or damaged'), (seven_bytes({'a.tar': tar_bytes({'../harm': b'x'})}), 'not to be trusted')], ids=['cut', 'harm'])
+@pytest.mark.parametrize('data,why', [(ARCHIVE[:20000], 'truncated or damaged'),
+                                      (seven_bytes({'a.tar': tar_bytes({'../harm': b'x'})}), 'not to be trusted')],
+                         ids=['cut', 'harm'])
 def test_an_archive_that_is_bad_at_its_source(login, data, why):
     login.files[COMPETITION, 'train-jpg.tar.7z'] = data
     fails('train-jpg.tar.7z', why)
-    assert not Path('data/planet/train-jpg').exists() and not list(Path('data/planet').glob('.train*')) and not FETCHED.exists()
+    assert not Path('data/planet/train-jpg').exists() and not FETCHED.exists()
+    assert not list(Path('data/planet').glob('.train*'))
     login.files[COMPETITION, 'train-jpg.tar.7z'] = ARCHIVE
     whole(get('kaggle'))
 
@@ -473,15 +614,17 @@ def test_an_archive_that_is_bad_at_its_source(login, data, why):
 
 def test_a_disk_too_small(login, small):
     login.sizes['train-jpg.tar.7z'] = 10**15
-    fails('needs 20', 'GB', 'free: free some space, or name a folder on another disk with --to', to=str(small/'planet'))
+    fails('needs 20', 'GB', 'free: free some space, or name a folder on another disk with `to`', to=str(small/'planet'))
     assert not left(small)
 
 def test_a_disk_that_fills_up(login, small, monkeypatch):
-    for module in (download, competition): monkeypatch.setattr(module, 'need_space', lambda *args: None) # another fills it meanwhile
+    # another fills it meanwhile
+    for module in (download, competition): monkeypatch.setattr(module, 'need_space', lambda *args: None)
     for name in ('test-jpg.tar.7z', 'test-jpg-additional.tar.7z'): del login.files[COMPETITION, name]
     (small/'else').write_bytes(bytes(50000))
     fails('is full at', 'free some space', to=str(small/'planet'))
-    assert left(small/'planet') == ['.fetched', 'sample_submission_v2.csv'] # no train_v2.csv: `--data auto` does not take it for whole
+    # no train_v2.csv: `--data auto` does not take it for whole
+    assert left(small/'planet') == ['.fetched', 'sample_submission_v2.csv']
     (small/'else').unlink()
     fails('needs', 'unpacking train-jpg', to=str(small/'planet')) # now it came whole, and the images have no room
     assert 'train-jpg.tar.7z' in left(small/'planet'/'.fetched') # for the time when they have
@@ -490,14 +633,14 @@ def test_a_disk_that_fills_up(login, small, monkeypatch):
 @pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
 def test_a_folder_that_is_read_only(login, sets, tmp_path, what):
     (tmp_path/'locked').mkdir(mode=0o500)
-    fails('cannot write', 'Permission denied', '--to', what=what, to=str(tmp_path/'locked'/'planet'))
+    fails('cannot write', 'Permission denied', '`to`', what=what, to=str(tmp_path/'locked'/'planet'))
     assert not sets.seen
 
 @pytest.mark.parametrize('what', ['kaggle', 'titanic', 'synthetic', 'sample'])
 def test_to_a_file(login, sets, tmp_path, what):
     (tmp_path/'file').write_text('mine')
-    fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'/'planet'))
-    fails(str(tmp_path/'file'), '--to', what=what, to=str(tmp_path/'file'))
+    fails(str(tmp_path/'file'), '`to`', what=what, to=str(tmp_path/'file'/'planet'))
+    fails(str(tmp_path/'file'), '`to`', what=what, to=str(tmp_path/'file'))
     assert (tmp_path/'file').read_text() == 'mine' and not sets.seen # told before the download
 
 def test_a_cache_of_fastais_that_cannot_be_written(sets, tmp_path, monkeypatch):
@@ -518,20 +661,25 @@ def test_two_at_once(login):
 
 # ---- fastai's sets
 
-SETS = dict(sample=('PLANET_SAMPLE', {'labels.csv': TABLE.encode()} | in_folder('train', FOLDERS['train-jpg'])), tiny=('PLANET_TINY', {'labels.csv': TABLE.encode()}),
-    pets=('PETS', {'images/a_1.jpg': b'1', 'annotations/list.txt': b'2'}), mnist=('MNIST', {'training/0/1.png': b'1', 'testing/0/2.png': b'2'}),
-    biwi=('BIWI_HEAD_POSE', {'01/rgb.cal': b'1', 'rgb.cal': b'2'}))
+CHIPS = {'labels.csv': TABLE.encode()} | in_folder('train', FOLDERS['train-jpg'])
+DIGITS = {f'{part}/{digit}/1.png': b'1' for part in ('training', 'testing') for digit in range(10)}
+HEADS = {f'{person:02}/{name}': b'1' for person in range(1, 25) for name in ('rgb.cal', 'frame_00003_rgb.jpg')}
+SETS = dict(sample=('PLANET_SAMPLE', CHIPS), tiny=('PLANET_TINY', CHIPS), mnist=('MNIST', DIGITS),
+            biwi=('BIWI_HEAD_POSE', HEADS),
+            pets=('PETS', {'images/a_1.jpg': b'1', 'annotations/list.txt': b'#Image CLASS-ID\na_1 1 1 1\n'}))
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
     "A server with fastai's sets, which forgets nothing and can do parts; fastai's cache is empty."
     fake = FakeKaggle()
-    fake.files = {('fastai', f'{what}.tgz'): tar_bytes(in_folder(what, files), 'w:gz') for what, (_, files) in SETS.items()}
+    fake.files = {('fastai', f'{what}.tgz'): tar_bytes(in_folder(what, files), 'w:gz')
+                  for what, (_, files) in SETS.items()}
     monkeypatch.setenv('FASTAI_HOME', str(tmp_path/'fastai'))
     monkeypatch.setattr(download, 'PAUSE', 0)
     fastai_cfg.cache_clear()
     with fake.serving():
-        for what, (name, _) in SETS.items(): monkeypatch.setattr(URLs, name, f'{fake.address}/storage/fastai/{what}.tgz')
+        for what, (name, _) in SETS.items():
+            monkeypatch.setattr(URLs, name, f'{fake.address}/storage/fastai/{what}.tgz')
         yield fake
     fastai_cfg.cache_clear()
 
@@ -547,6 +695,111 @@ def test_two_want_one_set(sets, tmp_path):
     sets.files['fastai', 'pets.tgz'] = tar_bytes({'pets/annotations/a': random.Random(0).randbytes(10**6)}, 'w:gz')
     with ThreadPoolExecutor(4) as pool: folders = list(pool.map(get, ['pets']*4))
     assert len(set(folders)) == 1 and len(sets.fetched('pets.tgz')) == 1
+
+# ---- first starts: several processes at once on a fresh machine
+
+def at_once(code, n=3, **more):
+    "Run `code` in `n` processes that start together; what each printed last."
+    runs = [subprocess.Popen([sys.executable, '-c', code], env=ours()|more, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+            for _ in range(n)]
+    done = [run.communicate(timeout=300) for run in runs]
+    assert all(run.returncode == 0 for run in runs), '\n'.join(err for _, err in done)
+    return [out.splitlines()[-1] for out, _ in done]
+
+# `meet(folder)` returns in all of `n` processes at once, when each has loaded its libraries
+MEET = '''
+import os, time, pathlib
+def meet(folder, n=3):
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder/str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < n: time.sleep(.001)
+'''
+
+def test_one_configuration_of_fastai_for_all_processes(tmp_path):
+    code = MEET + f'''
+from planet.download.fastai_sets import fastai_config
+from fastai.data.external import fastai_cfg
+found = []
+for i in range(8):
+    os.environ['FASTAI_HOME'] = home = {str(tmp_path)!r} + f'/home{{i}}'
+    fastai_cfg.cache_clear()
+    meet({str(tmp_path)!r} + f'/meet{{i}}')
+    found.append(str(fastai_config().path('data')) == home + '/data')
+print(all(found))'''
+    assert at_once(code) == ['True']*3
+    assert all(left(tmp_path/f'home{i}') == ['config.ini', 'config.lock'] for i in range(8))
+
+@pytest.mark.parametrize('text', ['', '[DEFAULT]\ndata = sets\n', '[DEFAULT]\ndata = data\narch'])
+def test_a_configuration_that_was_cut_short_is_mended(tmp_path, monkeypatch, text):
+    monkeypatch.setenv('FASTAI_HOME', str(tmp_path/'fastai'))
+    (tmp_path/'fastai').mkdir()
+    (tmp_path/'fastai'/'config.ini').write_text(text)
+    fastai_cfg.cache_clear()
+    kept = 'sets' if 'sets' in text else 'data'
+    assert fetch.fastai_config().path('data') == tmp_path/'fastai'/kept and fetch.fastai_config().path('archive')
+    fastai_cfg.cache_clear()
+
+def test_processes_make_the_folder_of_the_client_at_once(kaggle, tmp_path):
+    "The client makes it when it is imported, and fails where another process was quicker."
+    from planet.download.credentials import config_file
+    code = MEET + f'''
+import kagglesdk.kaggle_env as e, requests
+e._env_to_endpoint[e.KaggleEnv.PROD] = {kaggle.address!r}
+from planet.download.kaggle import access
+meet({str(tmp_path/'meet')!r})
+print(access()[0])'''
+    assert at_once(code, KAGGLE_API_TOKEN='good-token') == ['ok']*3 and config_file().parent.is_dir()
+
+def test_a_lock_that_was_removed_is_taken_anew(tmp_path):
+    "Whoever had it may remove its folder; then nobody may hold the file that is gone."
+    pytest.importorskip('fcntl')
+    path, seen = tmp_path/'work'/'lock', []
+    def work(i):
+        for _ in range(30):
+            with locked(path):
+                seen.append(('in', i))
+                time.sleep(.001)
+                shutil.rmtree(tmp_path/'work')
+                seen.append(('out', i))
+    with ThreadPoolExecutor(4) as pool: list(pool.map(work, range(4)))
+    assert len(seen) == 240 and all(a[0] == 'in' and b == ('out', a[1]) for a, b in zip(seen[::2], seen[1::2]))
+
+# ---- what is there is not always whole
+
+SPOIL = dict(sample='train', tiny='train/train_3.jpg', pets='images/a_1.jpg', mnist='testing/9',
+             biwi='07/frame_00003_rgb.jpg')
+
+@pytest.mark.parametrize('what', SETS)
+def test_a_set_that_is_not_whole_is_fetched_again(sets, tmp_path, capsys, what):
+    folder = get(what)
+    spoilt = folder/SPOIL[what]
+    shutil.rmtree(spoilt) if spoilt.is_dir() else spoilt.unlink()
+    (folder/'models').mkdir()
+    (folder/'models'/'mine.pth').write_text('mine') # fastai saves models into the folder of its data
+    (tmp_path/'fastai'/'archive'/f'{what}.tgz').unlink()
+    assert get(what) == folder and contents(folder) == SETS[what][1]
+    aside = folder.with_name(f'{what}.incomplete-1')
+    assert (aside/'models'/'mine.pth').exists() and 'was not whole: it is now' in capsys.readouterr().out
+
+def test_a_sample_with_its_table_alone(sets, monkeypatch, tmp_path):
+    folder = get('sample')
+    shutil.rmtree(folder/'train')
+    (tmp_path/'fastai'/'archive'/'sample.tgz').unlink()
+    monkeypatch.setattr(URLs, 'PLANET_SAMPLE', 'http://127.0.0.1:9/sample.tgz')
+    fails('cannot be fetched', what='sample') # and is not taken for the sample
+    assert left(folder) == ['labels.csv']
+
+def test_a_set_to_a_folder_that_is_not_whole(sets, tmp_path):
+    get('pets', str(tmp_path/'pets'))
+    (tmp_path/'pets'/'images'/'a_1.jpg').unlink()
+    fails('not all of pets', 'has 0 of 1 images', 'delete it', what='pets', to=str(tmp_path/'pets'))
+
+def test_a_layout_that_is_not_known_is_not_set_aside_again_and_again(sets, tmp_path):
+    sets.files['fastai', 'biwi.tgz'] = tar_bytes({'biwi/heads.bin': b'x'}, 'w:gz')
+    for _ in range(3): assert contents(get('biwi')) == {'heads.bin': b'x'}
+    assert left(tmp_path/'fastai'/'data') == ['biwi']
 
 @pytest.mark.parametrize('what', SETS)
 def test_a_set_to_a_folder(sets, tmp_path, what):
@@ -569,7 +822,7 @@ def test_a_set_goes_on_after_a_cut(sets, tmp_path):
     assert contents(get('sample')) == SETS['sample'][1] and sets.fetched('sample.tgz') == [None, f'bytes={CUT}-']
 
 def test_what_fastai_knows_of_a_set_is_checked(sets, tmp_path, monkeypatch):
-    from fastdownload import FastDownload, core
+    from fastdownload import core
     good = sets.files['fastai', 'sample.tgz']
     (tmp_path/'good').write_bytes(good)
     monkeypatch.setattr(core, 'read_checks', lambda module: {URLs.PLANET_SAMPLE: core.path_stats(tmp_path/'good')})
@@ -604,16 +857,20 @@ def test_synthetic(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, 'write_chips', partial(synthetic.write_chips, n=8, size=32))
     folder = get('synthetic', str(tmp_path/'drawn'))
     assert folder == tmp_path/'drawn' and len(from_folder(folder)) == 8 and get('synthetic', str(folder)) == folder
+    (folder/'train-jpg'/'train_3.jpg').unlink()
+    fails('not all of its chips', 'train_3', 'delete it', what='synthetic', to=str(folder))
 
 @pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, sample')])
 def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, what=what)
 @pytest.mark.parametrize('option', [dict(tif=True), dict(dataset='a/b')])
-def test_options_of_kaggle_alone(option): fails(f'--{list(option)[0]} is for kaggle alone', what='sample', **option)
+def test_options_of_kaggle_alone(option): fails(f'`{list(option)[0]}` is for kaggle alone', what='sample', **option)
 
 POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
-         "from planet.download import progress as meter; meter.EVERY = meter.MOVE = 0; from planet.tools.planet_data import main; main()")
+         "from planet.download import progress as meter; meter.EVERY = meter.MOVE = 0; "
+         "from planet.tools.planet_data import main; main()")
 
-def ours(): return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))}
+def ours():
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))}
 
 def words(*args, address=''): return [sys.executable, '-c', POINT, address, *map(str, args)]
 
@@ -621,7 +878,8 @@ def command(*args, address='', terminal=False):
     run = words(*args, address=address)
     if terminal: run = ['script', '-qec', ' '.join("'" + a.replace("'", "'\\''") + "'" for a in run), '/dev/null']
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL, env=ours())
-    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode() # text=True would take every \r for a line's end
+    # text=True would take every \r for a line's end
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
     return done
 
 def test_from_the_command_line(login):
@@ -631,7 +889,8 @@ def test_from_the_command_line(login):
     whole(Path('data/planet'))
     lines = done.stdout.splitlines()
     assert lines[-1] == 'data/planet' and '\r' not in done.stdout and '\x1b' not in done.stdout
-    assert any(re.fullmatch(r'fetching train-jpg.tar.7z: .* of 5.\.. kB .*%, .*/s', l) for l in lines) and any(l.startswith('unpacking train-jpg.tar.7z: ') for l in lines)
+    assert any(re.fullmatch(r'fetching train-jpg.tar.7z: .* of 5.\.. kB .*%, .*/s', l) for l in lines)
+    assert any(l.startswith('unpacking train-jpg.tar.7z: ') for l in lines)
 
 def test_on_a_terminal(login):
     "A line that moves, and is gone at the end."
@@ -646,7 +905,8 @@ def test_on_a_terminal(login):
 def test_interrupted(login):
     "Ctrl-C in the middle: one line, and the same command goes on from there."
     login.faults = [('storage.*train-jpg.tar', ('stall', CUT))]
-    run = subprocess.Popen(words('get', 'kaggle', address=login.address), env=ours(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(words('get', 'kaggle', address=login.address), env=ours(), stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
     assert login.stalled.wait(60)
     part = FETCHED/'train-jpg.tar.7z.part'
     for _ in range(600):
@@ -667,5 +927,8 @@ def test_a_mistake_is_one_line(kaggle, monkeypatch):
     assert done.stderr.startswith('planet-data get: Kaggle does not accept the credentials in KAGGLE_API_TOKEN')
 
 def test_kaggle_is_imported_for_kaggle_alone():
-    code = "import sys, planet.tools.planet_data, planet.tools.get, planet.download.competition; sys.exit(any(m.split('.')[0] in ('kaggle', 'kagglesdk', 'requests', 'fastai', 'torch', 'py7zr') for m in sys.modules))"
-    assert subprocess.run([sys.executable, '-c', code], env=ours()).returncode == 0
+    large = 'kaggle', 'kagglesdk', 'requests', 'fastai', 'torch', 'py7zr'
+    code = ('import sys, planet.tools.planet_data, planet.tools.get, planet.download.competition; '
+            f'print(sorted(set({large}) & set(sys.modules)))')
+    done = subprocess.run([sys.executable, '-c', code], env=ours(), capture_output=True, text=True)
+    assert done.stdout.strip() == '[]', done

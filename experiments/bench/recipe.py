@@ -9,9 +9,8 @@ predicts with test-time augmentation over a chip's eight dihedral views. Seconds
 validation probabilities.
 """
 from time import perf_counter
-from fastcore.meta import delegates
 from planet.cli import say, script
-from planet.options import chip_options, options
+from planet.options import chip_options, delegates, options
 
 def stock(chips, split, o):
     "Stock fastai, trained."

@@ -3,13 +3,16 @@
 While it comes it is called `NAME.part`; `NAME.part.tag` holds the server's mark for its content (ETag or date), so that
 only bytes of the same file are ever put together.
 """
+import errno
+import hashlib
+import os
+import time
 from base64 import b64decode
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
-import errno, hashlib, os, time
 from planet.cli import UserError, say
-from planet.download.progress import Meter, need_space, size_text
+from planet.download.progress import ByteProgress, DiskTooSmall, need_space, size_text
 
 __all__ = ['Passing', 'download', 'open_url', 'retry_after', 'wait_for', 'cause']
 
@@ -34,14 +37,17 @@ def retry_after(response) -> float: # seconds
 def wait_for(response, who:str=None):
     "Sleep as long as a 429 asks for, and say so; raises `UserError` where that is too long to sit and wait."
     seconds, who = retry_after(response), who or urlsplit(response.url).hostname
-    if seconds > PATIENCE: raise UserError(f"{who} was asked too often (429): run this again in {seconds/3600:.1f} hours")
+    if seconds > PATIENCE:
+        raise UserError(f"{who} was asked too often (429): run this again in {seconds/3600:.1f} hours")
     say(f'{who} asks us to wait {seconds:.0f} s (429)')
     time.sleep(seconds)
 
 def cause(e) -> str:
     "The last of a chain of network errors, which is the one that tells."
     if isinstance(e, Passing): return e.short
-    def inner(e): return getattr(e, 'reason', None) or next((a for a in e.args if isinstance(a, BaseException)), None) or e.__cause__
+    def inner(e):
+        nested = (a for a in e.args if isinstance(a, BaseException))
+        return getattr(e, 'reason', None) or next(nested, None) or e.__cause__
     while isinstance(inner(e), BaseException): e = inner(e)
     text = ' '.join(str(e).split())
     return text.split('object at 0x')[-1].partition('>: ')[2] or text or type(e).__name__
@@ -49,7 +55,8 @@ def cause(e) -> str:
 def open_url(url:str):
     "A streaming `requests.Response` of a public address. Raises `Passing`, or `UserError` where there is no such file."
     import requests
-    def failed(short, todo): return f"{urlsplit(url).path.split('/')[-1]} cannot be fetched from {url} ({short}): {todo}"
+    name = urlsplit(url).path.split('/')[-1]
+    def failed(short, todo): return f"{name} cannot be fetched from {url} ({short}): {todo}"
     while True:
         try: response = requests.get(url, stream=True, timeout=SECONDS, headers={'Accept-Encoding': 'identity'})
         except requests.RequestException as e:
@@ -90,10 +97,11 @@ def _rest(response, start, mark):
     response.close()
     request.headers.update({'Range': f'bytes={start}-', 'If-Range': mark})
     session = requests.Session()
-    return session.send(request, timeout=SECONDS, **session.merge_environment_settings(request.url, {}, True, None, None))
+    settings = session.merge_environment_settings(request.url, {}, True, None, None)
+    return session.send(request, timeout=SECONDS, **settings)
 
 def _fetch(response, part, tag, name, begun):
-    "Write what `response` brings to `part`, or what `part` lacks of it; returns how many bytes there should be, and the md5."
+    "Write what `response` brings, or what `part` lacks of it, to `part`; returns the expected bytes and md5."
     mark, total, md5 = _mark(response), _length(response), _md5(response)
     there = part.stat().st_size if part.exists() and tag.exists() and mark and tag.read_text() == mark else 0
     if total is None or there > total: there = 0
@@ -105,13 +113,15 @@ def _fetch(response, part, tag, name, begun):
                 wait_for(response)
                 raise Passing('it asked us to wait')
             if response.status_code == 200: there = 0 # it cannot send parts, or the file has changed
-            elif response.status_code != 206 or not response.headers.get('Content-Range', '').startswith(f'bytes {there}-'):
+            elif (response.status_code != 206
+                  or not response.headers.get('Content-Range', '').startswith(f'bytes {there}-')):
                 part.unlink()
                 raise Passing(f'it answers {response.status_code} for the rest of a file')
         if total is not None: need_space(part.parent, total - there, f'fetching {name}')
         if there and not begun: say(f'{name}: going on after {size_text(there)} of {size_text(total)}')
         if not there: tag.write_text(mark)
-        with open(part, 'ab' if there else 'wb', buffering=0) as out, Meter(f'fetching {name}', total, there) as meter:
+        mode = 'ab' if there else 'wb'
+        with open(part, mode, buffering=0) as out, ByteProgress(f'fetching {name}', total, there) as meter:
             for block in response.iter_content(CHUNK):
                 out.write(block)
                 meter.add(len(block))
@@ -120,14 +130,15 @@ def _fetch(response, part, tag, name, begun):
 
 def download(open_it, # opens a streaming `requests.Response` from the first byte; called again after every interruption
              path, # the file to make
-             check=None, # called with the whole file's path before it gets its name; a word on what is wrong, or nothing
+             check=None, # called with the file's path before it gets its name; a word on what is wrong, or nothing
              source:str=None, # where it comes from, for messages; by default the response's host
             ) -> Path: # `path`
     """Fetch a file to `path`; what an earlier call fetched is not fetched again.
 
-    A connection that is cut is taken up again by itself, `TRIES` times without a byte more. Raises what `open_it` raises the
-    first time, `UserError` where the connection stays cut, the disk is too small, or the file arrives damaged."""
-    import requests, urllib3
+    A connection that is cut is resumed, `TRIES` times without a byte more. Raises what `open_it` raises the first time,
+    `UserError` where the connection stays cut, the disk is too small, or the file arrives damaged."""
+    import requests
+    import urllib3
     path = Path(path)
     part, tag = path.with_name(path.name+'.part'), path.with_name(path.name+'.part.tag')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,15 +160,16 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
             time.sleep(PAUSE*2**min(failed, 5)/2)
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT): raise
-            raise UserError(f"the disk of {path.parent} is full at {size_text(part.stat().st_size)} of {path.name}: "
-                            "free some space and run the same command again, it goes on from there") from None
+            raise DiskTooSmall(f"the disk of {path.parent} is full at {size_text(part.stat().st_size)} of {path.name}: "
+                               "free some space and run the same command again, it goes on from there") from None
     wrong = f'{part.stat().st_size:,} bytes for {total:,}' if total is not None and part.stat().st_size != total else ''
     if md5 and not wrong and _file_md5(part) != md5: wrong = 'its md5 is another'
     if not wrong and check: wrong = check(part)
     if wrong:
         part.unlink()
         tag.unlink(missing_ok=True)
-        raise UserError(f"{path.name} arrived damaged from {source} ({wrong}): run the same command again to fetch it anew")
+        raise UserError(f"{path.name} arrived damaged from {source} ({wrong}): "
+                        "run the same command again to fetch it anew")
     os.replace(part, path)
     tag.unlink(missing_ok=True)
     seconds = time.monotonic() - began

@@ -1,99 +1,42 @@
-"""The Kaggle account of this machine: where its credentials lie, whether they work, and the client that uses them.
+"""Kaggle's API with the credentials of this machine: lists and opens the files of competitions and datasets.
 
 The official client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it is
-imported when it is needed, with its mouth shut, and what it raises becomes one line that says what to do.
+imported when it is needed, its output is dropped, and what it raises becomes one line that says what to do.
 """
+import os
+import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from io import StringIO
-from pathlib import Path
-import json, os, sys
 from planet.amazon import COMPETITION
 from planet.cli import UserError
+from planet.download.credentials import (
+    TOKEN,
+    client_is_old,
+    config_file,
+    credentials,
+    credentials_fault,
+    find_credentials,
+)
 from planet.download.http import SECONDS, Passing, cause, retry_after, wait_for
 
-__all__ = ['KaggleError', 'Account', 'credentials', 'access']
+__all__ = ['KaggleError', 'Account', 'alone', 'credentials', 'access']
 
 PAGE = 'https://www.kaggle.com/c/'
 
-TOKEN = ("make a token at https://www.kaggle.com/settings/api (Generate New Token) and save it to ~/.kaggle/access_token, "
-         "or set KAGGLE_API_TOKEN to it")
-
 class KaggleError(UserError):
-    "Kaggle said no, or nothing. `state` is the same in two or three words, for a table."
+    "An error of Kaggle's API, or no answer from it; `state` is the same in two or three words."
     def __init__(self, state, message): UserError.__init__(self, message); self.state = state
 
 class _Down(KaggleError, Passing):
     "Kaggle cannot be reached, or has a fault: that may pass."
     def __init__(self, state, message, short): Passing.__init__(self, message, short); self.state = state
 
-# ---- where the credentials are
-
-def _config_file():
-    "`kaggle.json` where the client looks for it."
-    folder = os.environ.get('KAGGLE_CONFIG_DIR') or '~/.kaggle'
-    path = Path(folder).expanduser()
-    if sys.platform.startswith('linux') and not os.environ.get('KAGGLE_CONFIG_DIR') and not path.exists():
-        path = Path(os.environ.get('XDG_CONFIG_HOME') or '~/.config').expanduser()/'kaggle'
-    return path/'kaggle.json'
-
-def _read_json(path):
-    try: return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError): return {}
-
-def _text(path):
-    try: return Path(path).expanduser().read_text().strip()
-    except (OSError, ValueError): return ''
-
-def _colab_secret(name):
-    try: from google.colab import userdata
-    except ImportError: return None
-    try: return userdata.get(name)
-    except Exception: return None # not there, or this notebook was not let at it
-
-def _notebook_secret(name):
-    if 'KAGGLE_KERNEL_RUN_TYPE' not in os.environ: return None
-    try: from kaggle_secrets import UserSecretsClient
-    except ImportError: return None
-    try: return UserSecretsClient().get_secret(name)
-    except Exception: return None
-
-SECRETS = {"Colab's secrets": _colab_secret, "the Kaggle notebook's secrets": _notebook_secret}
-
-def _client_is_old():
-    "Versions before 2 (all that Python 3.10 gets) know no token files and no OAuth."
-    try: return int(version('kaggle').split('.')[0]) < 2
-    except PackageNotFoundError: return False
-
-def _find():
-    "Where the credentials are (`None`: nowhere), and environment variables that hand them over. In the client's order."
-    env, config = os.environ.get, _config_file()
-    shown = f'{config.parent}/kaggle.json'.replace(str(Path.home()), '~')
-    if 'KAGGLE_KERNEL_RUN_TYPE' in os.environ and (token := _text(env('KAGGLE_API_V1_TOKEN') or '.')):
-        return 'KAGGLE_API_V1_TOKEN', dict(KAGGLE_API_TOKEN=token)
-    if token := env('KAGGLE_API_TOKEN'): # the token, or the file that holds it
-        return 'KAGGLE_API_TOKEN', dict(KAGGLE_API_TOKEN=_text(token) or token)
-    for name in ('~/.kaggle/access_token', '~/.kaggle/access_token.txt'):
-        if token := _text(name): return name, dict(KAGGLE_API_TOKEN=token)
-    if env('KAGGLE_USERNAME') and env('KAGGLE_KEY'): return 'KAGGLE_USERNAME and KAGGLE_KEY', {}
-    if {'username', 'key'} <= set(_read_json(config)): return shown, {}
-    if not _client_is_old() and _read_json(Path('~/.kaggle/credentials.json').expanduser()).get('refresh_token'):
-        return 'an OAuth login (kaggle auth login)', {}
-    for where, secret in SECRETS.items():
-        if token := secret('KAGGLE_API_TOKEN'): return f'KAGGLE_API_TOKEN of {where}', dict(KAGGLE_API_TOKEN=token)
-        if (user := secret('KAGGLE_USERNAME')) and (key := secret('KAGGLE_KEY')):
-            return f'KAGGLE_USERNAME and KAGGLE_KEY of {where}', dict(KAGGLE_USERNAME=user, KAGGLE_KEY=key)
-    return None, {}
-
-def credentials() -> 'str | None': # such as "KAGGLE_API_TOKEN" or "~/.kaggle/access_token"; `None`: there are none
-    "Where this machine's Kaggle credentials were found; never what they are."
-    return _find()[0]
-
 # ---- the client
 
 @contextmanager
-def _alone(environment):
-    "The client prints what it likes, reads its environment at every call, closes stdin when it gives up: let it, here."
+def alone(environment):
+    "The client prints, reads its environment at every call, closes stdin when it gives up: all of it is put back."
     before, stdin = {k: os.environ.get(k) for k in environment}, sys.stdin
     os.environ.update(environment)
     sys.stdin = StringIO()
@@ -114,20 +57,23 @@ class Account:
     "The official client, authenticated: what it lists, and its downloads as open responses. Raises `KaggleError`."
     def __init__(self, wait:bool=True, # wait where Kaggle says 429, rather than raise?
                 ):
-        self.where, self.environment, self.wait = *_find(), wait
-        if not self.where: raise KaggleError('no credentials', f'no Kaggle credentials were found: {TOKEN}')
-        if _client_is_old() and 'KAGGLE_API_TOKEN' in self.environment: # it sends the token, but insists on a name and a key
+        self.where, self.environment, self.wait = *find_credentials(), wait
+        if not self.where:
+            if fault := credentials_fault(): raise KaggleError('bad credentials', f'{fault}. Mend it, or {TOKEN}')
+            raise KaggleError('no credentials', f'no Kaggle credentials were found: {TOKEN}')
+        if client_is_old() and 'KAGGLE_API_TOKEN' in self.environment: # it sends the token, but wants a name and a key
             self.environment |= dict(KAGGLE_USERNAME='token', KAGGLE_KEY='token')
         self.api = self._ask(self._connect, 'Kaggle')
 
     def _connect(self):
         import requests
         from kagglesdk.kaggle_env import KaggleEnv, get_endpoint
-        # a quick look first: the client has no timeout, and would keep its user waiting for minutes
+        # asked first: the client has no timeout, and would keep its user waiting for minutes
         requests.head(get_endpoint(KaggleEnv.PROD), timeout=SECONDS).close()
+        config_file().parent.mkdir(parents=True, exist_ok=True) # the client's own way fails where two start at once
         from kaggle.api.kaggle_api_extended import KaggleApi
         api = KaggleApi()
-        api.config = str(_config_file()) # the class looked once, when it was imported
+        api.config = str(config_file()) # the class looked once, when it was imported
         api.authenticate()
         build = api.build_kaggle_client
         def build_patient():
@@ -144,25 +90,27 @@ class Account:
         return api
 
     def _ask(self, call, what, rules=None):
-        "`call()`, with what it raises told as a `KaggleError` about `what`; waits as told where Kaggle is asked too often."
+        "`call()`, with what it raises as a `KaggleError` about `what`; where Kaggle is asked too often, it waits."
         import requests
         while True:
             try:
-                with _alone(self.environment): return call()
+                with alone(self.environment): return call()
             except SystemExit: raise self._refused() from None
             except requests.HTTPError as e:
                 if _status(e) != 429 or not self.wait: raise self.explain(e, what, rules) from None
                 wait_for(e.response, 'Kaggle')
             except requests.RequestException as e: raise self.explain(e, what, rules) from None
             except ImportError as e:
-                raise KaggleError('no client', f"the kaggle client cannot be imported ({e}): pip install --upgrade kaggle") from None
+                raise KaggleError('no client', f"the kaggle client cannot be imported ({e}): "
+                                               "pip install --upgrade kaggle") from None
             except (ValueError, OSError) as e:
-                if name := getattr(e, 'filename', None): # the client makes its folder when it is imported
-                    todo = 'name a folder in KAGGLE_CONFIG_DIR'
-                    raise KaggleError('no folder', f"the kaggle client cannot write {name} ({e.strerror}): {todo}") from None
+                if name := getattr(e, 'filename', None): # its folder
+                    raise KaggleError('no folder', f"the kaggle client cannot write {name} ({e.strerror}): "
+                                                   "name a folder in KAGGLE_CONFIG_DIR") from None
                 # what a ValueError says may quote the token
                 why = e.strerror if isinstance(e, OSError) and e.strerror else 'a token is one line of plain letters'
-                raise KaggleError('bad credentials', f"the kaggle client cannot use {self.where} ({why}): {TOKEN}") from None
+                raise KaggleError('bad credentials',
+                                  f"the kaggle client cannot use {self.where} ({why}): {TOKEN}") from None
 
     def _refused(self):
         return KaggleError('bad credentials', f"Kaggle does not accept the credentials in {self.where} (401): {TOKEN}")
@@ -175,22 +123,30 @@ class Account:
         status = _status(e)
         def no(state, why): return KaggleError(state, f"Kaggle does not give {what} to this account (403): {why}")
         if status is None:
-            return _Down('no network', f"Kaggle cannot be reached ({cause(e)}): connect to the network, then run this again", cause(e))
+            why = cause(e)
+            return _Down('no network', f"Kaggle cannot be reached ({why}): connect to the network, then run this again",
+                         why)
         if status == 401: return self._refused()
-        if status == 403 and rules: return no('rules not accepted', f'log in, accept the rules at {rules}, then run this again')
+        if status == 403 and rules:
+            return no('rules not accepted', f'log in, accept the rules at {rules}, then run this again')
         if status == 403: return no('not allowed', 'it is private, or the token may not read it')
         if status == 404: return KaggleError('not found', f"Kaggle has no {what} (404): look at its name")
         if status == 429:
             seconds = retry_after(e.response)
-            return KaggleError('rate limit', f"Kaggle was asked too often (429): wait {seconds:.0f} s, then run this again")
-        return _Down(f'error {status}', f"Kaggle answers {status} for {what}: run this again in a few minutes", f'Kaggle answers {status}')
+            return KaggleError('rate limit', f"Kaggle was asked too often (429): wait {seconds:.0f} s, "
+                                             "then run this again")
+        answer = f'Kaggle answers {status}'
+        return _Down(f'error {status}', f"{answer} for {what}: run this again in a few minutes", answer)
+
+    def _list_page(self, competition, token):
+        return self.api.competition_list_files(competition, page_token=token, page_size=200)
 
     def files(self, competition:str=COMPETITION) -> dict: # name -> bytes
         "The files that a competition carries today."
         found, token = {}, None
         while True:
-            page = self._ask(lambda: self.api.competition_list_files(competition, page_token=token, page_size=200),
-                             f'competition {competition}', f'{PAGE}{competition}/rules')
+            ask = partial(self._list_page, competition, token)
+            page = self._ask(ask, f'competition {competition}', f'{PAGE}{competition}/rules')
             found |= {f.name: int(f.total_bytes or 0) for f in page.files}
             token = page.next_page_token
             if not token: return found
@@ -205,7 +161,8 @@ class Account:
     def open_dataset(self, dataset:str, # owner/name
                     ):
         "A streaming `requests.Response` of a whole dataset, as one `.zip`."
-        self._ask(lambda: self.api.dataset_download_files(dataset, path='.', force=True, quiet=True), f'dataset {dataset}')
+        self._ask(lambda: self.api.dataset_download_files(dataset, path='.', force=True, quiet=True),
+                  f'dataset {dataset}')
         return self.response
 
 def _with_timeout(send):

@@ -1,4 +1,4 @@
-"`planet-data`: get chips, check them, count them, look at them. Each command is a few lines around what `planet` has."
+"`planet-data`: download, verify, count and browse chips; check the machine. Each command is a few lines."
 from planet.cli import run_command, say
 from planet.options import check_options
 
@@ -25,7 +25,7 @@ def verify(
     return 0 if report.ok else 1
 
 def doctor():
-    "Look at this machine: Python, torch, memory, accounts, weights; each line says ok or what to do."
+    "Check this machine: Python, torch, memory, accounts, weights; each line says ok or what to do."
     from planet.tools.doctor import doctor
     return 0 if doctor() else 1
 
@@ -50,6 +50,8 @@ def explore(
     from planet.tools import explore
     explore.app(folder, record, port, address, keep)
 
-def main(): run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
+def main():
+    "The command `planet-data`."
+    run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
 
 if __name__ == '__main__': main()
