@@ -69,6 +69,6 @@ def check_targs(
 def check_beta(beta):
     "`beta` squared, as a float; `ValueError` for what is no finite number from 0 up"
     try: ok = not isinstance(beta, (bool, str)) and 0 <= beta < float('inf')
-    except (TypeError, RuntimeError): ok = False # a list, None, a tensor of several values
+    except (TypeError, ValueError, RuntimeError): ok = False # a list, None, several values
     if not ok: raise ValueError(f"beta is {beta!r}: give a finite number, 0 or above (2 for the competition)")
     return float(beta)**2
