@@ -1,4 +1,4 @@
-"Checks of probabilities, logits, targets and beta, shared by `metrics`, `decisions` and `calibration`; imports torch alone"
+"Checks of probabilities, logits, targets and beta that `metrics`, `decisions` and `calibration` share; torch alone"
 
 import warnings
 import torch
@@ -8,7 +8,8 @@ __all__ = ['as_plain', 'refuse', 'check_probs', 'check_targs', 'check_beta', 'wa
 def as_plain(x): # a tensor, an array, a frame or nested lists
     "`x` as a plain detached tensor: fastai's tensor subclasses take a slow path that no score needs"
     if isinstance(x, torch.Tensor): return x.detach().as_subclass(torch.Tensor)
-    import numpy as np # needed for what is no tensor only
+    import numpy as np  # needed for what is no tensor only
+
     return torch.as_tensor(np.require(x, requirements='W')) # torch wants arrays that it may write to
 
 def refuse(
@@ -38,7 +39,7 @@ def check_probs(
     name='probs', # what the caller knows them as
     sigmoid=False, # they are logits: returned are their sigmoids
 ):
-    "`probs` as a floating-point tensor `(n, tags)` of probabilities; a `ValueError` names what cannot be one, and where"
+    "`probs` as a floating-point `(n, tags)` tensor of probabilities; `ValueError` names what cannot be one, and where"
     x = as_plain(probs)
     if x.ndim != 2: raise ValueError(f"{name} has shape {tuple(x.shape)}: give a two-dimensional (chips, tags) tensor")
     if not x.is_floating_point() or x.dtype in (torch.half, torch.bfloat16): x = x.float()
