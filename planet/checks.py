@@ -3,13 +3,13 @@
 import warnings
 import torch
 
-__all__ = ['as_plain', 'refuse', 'check_probs', 'check_targs', 'check_beta', 'warn_if_probs']
+__all__ = ['as_plain', 'refuse', 'check_probs', 'check_targs', 'check_beta', 'warn_if_probs',
+           'check_thresh', 'in_float64']
 
 def as_plain(x): # a tensor, an array, a frame or nested lists
     "`x` as a plain detached tensor: fastai's tensor subclasses take a slow path that no score needs"
     if isinstance(x, torch.Tensor): return x.detach().as_subclass(torch.Tensor)
     import numpy as np  # needed for what is no tensor only
-
     return torch.as_tensor(np.require(x, requirements='W')) # torch wants arrays that it may write to
 
 def refuse(
@@ -73,3 +73,20 @@ def check_beta(beta):
     except (TypeError, ValueError, RuntimeError): ok = False # a list, None, several values
     if not ok: raise ValueError(f"beta is {beta!r}: give a finite number, 0 or above (2 for the competition)")
     return float(beta)**2
+
+def check_thresh(
+    thresh, # one number for all tags, or one for each
+    like=None, # (n, tags): says how many tags there are
+):
+    "`thresh` as a float64 tensor on the CPU, 0-d or `(tags,)`; `ValueError` for another shape or values outside 0..1"
+    t = as_plain(thresh).cpu().double() # in this order: not every device has float64
+    if t.ndim > 1 or t.ndim == 1 and like is not None and t.numel() != like.shape[1]:
+        tags = f'each of {like.shape[1]} tags' if like is not None else 'each tag'
+        raise ValueError(f"thresh has shape {tuple(t.shape)}: give one number, or one for {tags}")
+    refuse(t, (t >= 0) & (t <= 1), 'thresh', "thresholds lie in 0..1")
+    return t
+
+def in_float64(x):
+    "`x` in float64; on the CPU where its device has no float64 (Apple's MPS, some of Intel's XPUs)"
+    try: return x.to(torch.float64)
+    except (TypeError, RuntimeError): return x.cpu().to(torch.float64)

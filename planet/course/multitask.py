@@ -85,7 +85,7 @@ def compare_models(two, # learner with `TwoTargetLoss`, trained
     # a mean loss times its number of questions: minus the log-probability of all that is true of a chip
     found.add('nats', 'loss, nats a chip', questions*loss_two, len(vocab)*loss_multi, questions*loss_rates)
     columns = {'two targets': one_weather(p_two), 'multi-label': above(p_multi)}
-    tags = pd.DataFrame({name: fbeta(pred.float(), targs, 0.5, average=None, sigmoid=False) for name, pred in columns.items()},
+    tags = pd.DataFrame({name: fbeta(pred.float(), targs, thresh=0.5, average=None, sigmoid=False) for name, pred in columns.items()},
                         index=pd.Index(vocab, name='tag'))
     tags.insert(0, 'count', targs.sum(0).numpy())
     return found, tags, p_two, one_weather(p_two), targs
