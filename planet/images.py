@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from planet.cli import UserError, progress
 from planet.files import open_regular, why_unreadable
 
-__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'open_chip', 'ChipStore', 'leaving_data_behind', 'open_tif',
+__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'TAKES', 'open_chip', 'ChipStore', 'leaving_data_behind', 'open_tif',
            'tif_rgb', 'tif_false_colour']
 
 def groups(items, key) -> list[list]:
@@ -46,27 +46,26 @@ def _rgb(im):
     what = {'F': '32-bit floats without a stated range', 'I': '32-bit integers without a stated range'}.get(im.mode, 'not RGB or grey')
     raise ValueError(f'mode {im.mode}: {what}')
 
-def _opened(data):
-    "A Pillow image of a file's bytes, not decoded yet."
+def _decode(data, size=None):
+    """A file's bytes decoded: `(picture in RGB, size, mode, format)`; many kinds of exceptions where they are no whole image.
+
+    With `size`, a JPEG is decoded at the smallest fraction (1/2, 1/4 or 1/8) that is at least so large: libjpeg skips most of
+    the inverse transform, but still reads all of the compressed data, so that it finds what is cut short just as well.
+    """
     if not data: raise ValueError('empty file')
     im = Image.open(io.BytesIO(data))
     tags = getattr(im, 'tag_v2', {})
     bits, bands = max(np.atleast_1d(tags.get(258, 1)).tolist()), tags.get(277, 1)
     if bands > 3 and bits > 8: raise ValueError(f'mode of {bands} bands of {bits} bits: not RGB or grey')
-    return im
+    whole, mode, form = f'{im.width}x{im.height}', im.mode, im.format
+    if size and form == 'JPEG': im.draft(None, (size, size))
+    return _rgb(im), whole, mode, form
 
 def _read(path, size=None):
-    """Read a file to its end and decode it: `(picture in RGB or None, info)`.
-
-    With `size`, a JPEG is decoded at the smallest fraction (1/2, 1/4 or 1/8) that is at least so large: libjpeg skips most of
-    the inverse transform, but still reads all of the compressed data, so that it finds what is cut short just as well.
-    """
+    "Read a file to its end and decode it, as `_decode` does: `(picture in RGB or None, info)`."
     try:
         with open_regular(path) as f: data = f.read()
-        im = _opened(data)
-        whole, mode, form = f'{im.width}x{im.height}', im.mode, im.format
-        if size and form == 'JPEG': im.draft(None, (size, size))
-        rgb = _rgb(im)
+        rgb, whole, mode, form = _decode(data, size)
     # Pillow has no one exception for a broken file: OSError, SyntaxError (PNG), ValueError, struct.error
     except Exception as e: return None, ImageInfo(why_unreadable(e))
     jpeg = form == 'JPEG'
@@ -122,19 +121,61 @@ def same_pixels(paths, # image files
 
 # ---- a chip, and all chips ---------------------------------------------------------------------------------------
 
-def open_chip(chip, # path of an image file, a PIL image, or a uint8 array `(height, width, 3)`
+TAKES = ("a path, the bytes of an image file, an open file, a PIL image, an array (height, width) or (height, width, 1, 3 or 4), or a tensor "
+         "(1, 3 or 4, height, width), of whole numbers from 0 to 255, of uint16, or of floats between 0 and 1")
+
+def _of_array(pixels):
+    "An array of grey, RGB or RGBA pixels as a Pillow image in RGB."
+    if pixels.ndim == 3 and pixels.shape[2] == 1: pixels = pixels[..., 0]
+    if not pixels.size or pixels.ndim not in (2, 3) or pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        raise ValueError(f'an array of the shape {pixels.shape} is no image: a chip is {TAKES}')
+    low, high, kind = pixels.min(), pixels.max(), pixels.dtype
+    if kind == bool: pixels = pixels*np.uint8(255)
+    elif kind == np.uint16: pixels = (pixels.astype(np.uint32)+128)//257
+    elif not (0 <= low and high <= (1 if kind.kind == 'f' else 255)): # NaN as well
+        raise ValueError(f'values of {kind} from {low} to {high} are no image: a chip is {TAKES}')
+    elif kind.kind == 'f': pixels = (pixels.astype(np.float32)*255).round()
+    return _rgb(Image.fromarray(pixels.astype(np.uint8)))
+
+def _bytes_of(file):
+    "All bytes of an open file, whose position stays."
+    at = file.tell()
+    file.seek(0)
+    try: return file.read()
+    finally: file.seek(at)
+
+def open_chip(chip, # what `TAKES` says: a path, bytes, an open file, a PIL image, an array `(height, width, 3)` or a tensor `(3, height, width)`
               size:int, # height and width to return, in pixels; a chip that is not square is cropped around its centre
              ): # uint8 tensor, `(3, size, size)`, RGB
-    "Decode a chip and scale it. The competition's JPEGs have four components (CMYK with K = 0): `convert` makes them right."
-    if isinstance(chip, np.ndarray): rgb = _rgb(Image.fromarray(chip))
-    elif isinstance(chip, Image.Image): rgb = _rgb(chip)
-    else:
+    """Decode a chip and scale it; what is given stays as it is. Floats are between 0 and 1.
+
+    The competition's JPEGs have four components (CMYK with K = 0), which Pillow converts correctly. A JPEG file is scaled by
+    libjpeg while it is decoded; other pixels are averaged by the same factor, which differs by a sixth of a grey level.
+    """
+    if hasattr(chip, 'is_floating_point'): # a tensor
+        if chip.ndim == 3 and chip.shape[0] not in (1, 3, 4): raise ValueError(f'a tensor of the shape {tuple(chip.shape)} is no image: a chip is {TAKES}')
+        chip = chip.detach().cpu()
+        chip = (chip.float() if chip.is_floating_point() else chip).numpy()
+        if chip.ndim == 3: chip = chip.transpose(1, 2, 0)
+    if isinstance(chip, np.ndarray): return _tensor(_of_array(chip), size)
+    if isinstance(chip, (str, os.PathLike)):
         rgb, info = _read(chip, size)
         if info.bad: raise UserError(f'{chip} cannot be read: {info.bad}')
-    return _tensor(rgb, size)
+        return _tensor(rgb, size)
+    if isinstance(chip, Image.Image):
+        # a JPEG that was opened and not decoded yet: as its file
+        waiting = chip.format == 'JPEG' and getattr(chip, 'tile', None) and getattr(chip, 'fp', None)
+        if not waiting: return _tensor(_rgb(chip), size)
+        chip = chip.fp
+    data = bytes(chip) if isinstance(chip, (bytes, bytearray, memoryview)) else _bytes_of(chip) if hasattr(chip, 'seek') else None
+    if data is None: raise TypeError(f'{type(chip).__name__} is no image: a chip is {TAKES}')
+    try: return _tensor(_decode(data, size)[0], size)
+    except Exception as e: raise UserError(f'the image of {len(data):,} bytes cannot be read: {why_unreadable(e)}') from None
 
 def _tensor(rgb, size):
     import torch
+    factor = next(f for f in (8, 4, 2, 1) if f == 1 or min(rgb.size)//size >= f) # as libjpeg's
+    if factor > 1: rgb = rgb.reduce(factor)
     if rgb.size != (size, size): rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
 
@@ -170,7 +211,7 @@ class ChipStore:
 
     def __getitem__(self, chip): # uint8 tensor, `(3, size, size)`
         "The pixels of `chip`, from memory where it is known, else decoded."
-        row = self.rows.get(chip) if isinstance(chip, Path) else None
+        row = self.rows.get(Path(chip)) if isinstance(chip, (str, Path)) else None
         return open_chip(chip, self.size) if row is None else self.pixels[row]
 
     # Worker processes that are started afresh need the chips; an exported learner takes the way of decoding alone

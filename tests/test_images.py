@@ -1,0 +1,158 @@
+"Image files of every kind are decoded in one way, whatever they are given as, or refused with the reason."
+import io, os, pickle
+import numpy as np, pytest, tifffile, torch
+from PIL import Image
+from planet import images
+from planet.chips import from_folder
+from planet.cli import UserError
+from planet.images import ChipStore, open_chip, read_info
+
+def noise(shape=(40, 40, 3), seed=0): return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+def ramp(): return np.linspace(0, 65535, 64*64).round().astype(np.uint16).reshape(64, 64)
+def mean(chip): return chip.float().mean((1, 2)).tolist()
+
+# ---- 16 bits, floats, other modes
+
+@pytest.mark.parametrize('how', ['png', 'tif', 'big endian', 'array', 'tensor'])
+def test_grey_of_16_bits_is_scaled(tmp_path, how):
+    "257 divides 65535 into 255; a 16-bit PNG used to train as pure white."
+    path = tmp_path/('a.png' if how == 'png' else 'a.tif')
+    if how == 'png': Image.fromarray(ramp()).save(path)
+    elif how in ('tif', 'big endian'): tifffile.imwrite(path, ramp(), byteorder='>' if how == 'big endian' else '<')
+    chip = {'array': ramp(), 'tensor': torch.from_numpy(ramp().astype(np.float32)/65535)[None]}.get(how, path)
+    got = open_chip(chip, 64)
+    want = np.round(ramp()/257)
+    assert got.shape == (3, 64, 64) and got.min() == 0 and got.max() == 255
+    assert np.abs(got.numpy() - want).max() <= (1 if how == 'tensor' else 0)
+
+@pytest.mark.parametrize('mode,words', [('F', 'mode F: 32-bit floats without a stated range'), ('I', 'mode I: 32-bit integers'), ('LAB', 'mode LAB: not RGB')])
+def test_modes_without_a_known_range_are_refused(tmp_path, mode, words):
+    for n in 'ab': Image.fromarray(noise()).save(tmp_path/f'{n}.png')
+    im = Image.fromarray(noise()).convert('RGB')
+    if mode == 'LAB':
+        from PIL import ImageCms
+        im = ImageCms.applyTransform(im, ImageCms.buildTransform(ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB'), 'RGB', 'LAB'))
+    else: im = im.convert(mode)
+    im.save(tmp_path/'c.tif')
+    assert words in read_info(tmp_path/'c.tif').bad
+    with pytest.raises(UserError, match=f'c.tif cannot be read: {words}'): open_chip(tmp_path/'c.tif', 32)
+    (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,x\n')
+    chips = from_folder(tmp_path)
+    store = ChipStore(chips.paths, 32)
+    with pytest.raises(UserError, match=r'1 of 3 chips cannot be read: c \(mode .*; save them as RGB or grey of 8 bits, or leave them out with `skip_bad`'):
+        chips.checked(store.infos)
+    assert chips.checked(store.infos, skip=True).left_out == ['c']
+
+def test_several_bands_of_16_bits_are_refused(tmp_path):
+    for kwargs in (dict(photometric='minisblack'), dict(photometric='rgb', extrasamples=['unassalpha']), dict(photometric='separated')):
+        tifffile.imwrite(tmp_path/'a.tif', np.ones((8, 8, 4), np.uint16), planarconfig='contig', **kwargs)
+        assert read_info(tmp_path/'a.tif').bad # Pillow alone would keep half of the bits
+    tifffile.imwrite(tmp_path/'a.tif', noise(), photometric='rgb')
+    assert (open_chip(tmp_path/'a.tif', 40).permute(1, 2, 0).numpy() == noise()).all()
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK'])
+def test_modes_that_pillow_converts(tmp_path, mode):
+    im = Image.fromarray(noise()).convert(mode)
+    path = tmp_path/('a.tif' if mode == 'CMYK' else 'a.png')
+    im.save(path)
+    assert (open_chip(path, 40).permute(1, 2, 0).numpy() == np.asarray(im.convert('RGB'))).all()
+
+def test_what_was_found_while_decoding_becomes_notes(tmp_path):
+    for i, (n, mode) in enumerate(dict(a='RGB', b='L', c='RGB').items()): Image.fromarray(noise((40+i, 40, 3))).convert(mode).save(tmp_path/f'{n}.png')
+    (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,x\n')
+    chips = from_folder(tmp_path)
+    notes = chips.checked(ChipStore(chips.paths, 32).infos).notes[len(chips.notes):]
+    assert len(notes) == 2 and notes[0].startswith('3 of them, 40x40 1') and 'L 1: grey, read as RGB' in notes[1]
+
+# ---- all that a chip may be given as
+
+@pytest.fixture
+def jpeg(tmp_path):
+    smooth = Image.fromarray(noise((16, 16, 3))).resize((256, 256), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path/'a.jpg', quality=90)
+    return tmp_path/'a.jpg'
+
+def test_a_file_however_it_is_given(jpeg):
+    want, data = open_chip(jpeg, 64), jpeg.read_bytes()
+    read = io.BytesIO(data)
+    read.seek(99)
+    with open(jpeg, 'rb') as f, Image.open(jpeg) as im:
+        for chip in (str(jpeg), data, bytearray(data), memoryview(data), read, f, im, Image.open(io.BytesIO(data))):
+            assert (open_chip(chip, 64) == want).all(), type(chip)
+    assert read.tell() == 99
+
+def test_the_callers_image_stays_as_it_is(jpeg):
+    with Image.open(jpeg) as im:
+        open_chip(im, 64)
+        assert im.size == (256, 256) and im.mode == 'RGB' # `draft` would shrink it
+        assert (np.asarray(im) == np.asarray(Image.open(jpeg))).all()
+    floats = noise().astype(np.float32)/255
+    kept = floats.copy()
+    open_chip(floats, 32); open_chip(torch.from_numpy(floats).permute(2, 0, 1), 32)
+    assert (floats == kept).all()
+
+@pytest.mark.parametrize('size', [40, 32, 20, 10, 64])
+def test_pixels_however_they_are_given(tmp_path, size):
+    pixels = noise()
+    Image.fromarray(pixels).save(tmp_path/'a.png')
+    want, tensor = open_chip(tmp_path/'a.png', size), torch.from_numpy(pixels).permute(2, 0, 1)
+    for chip in (pixels, Image.fromarray(pixels), pixels.astype(int), pixels/255, (pixels/255).astype(np.float32), np.dstack([pixels, pixels[..., :1]]),
+                 tensor, tensor.float()/255, tensor.double()/255, (tensor.float()/255).requires_grad_(), pixels[::-1][::-1]):
+        assert (open_chip(chip, size) == want).all()
+    grey = open_chip(pixels[..., 0], size)
+    for chip in (pixels[..., :1], tensor[:1], tensor[0]): assert (open_chip(chip, size) == grey).all()
+
+def test_arrays_decode_nearly_as_the_jpeg_they_came_from(real_chips):
+    "libjpeg scales while it decodes; pixels are averaged by the same factor (0.62 of 255 apart where they were not)."
+    apart = [(open_chip(np.asarray(Image.open(p).convert('RGB')), 128).float() - open_chip(p, 128).float()).abs().mean().item()
+             for p in from_folder(real_chips).paths[:50]]
+    assert np.mean(apart) < .2
+
+@pytest.mark.parametrize('chip,error,words', [
+    (np.zeros((3, 40, 40), np.uint8), ValueError, r'shape \(3, 40, 40\) is no image: a chip is a path'), (np.zeros((40, 40, 2), np.uint8), ValueError, 'shape'),
+    (noise().astype(np.float32), ValueError, 'values of float32 from 0.0 to 254.0'), (np.full((9, 9, 3), np.nan), ValueError, 'from nan to nan'),
+    (np.full((9, 9, 3), -1), ValueError, 'from -1 to -1'), (np.full((9, 9, 3), 300), ValueError, 'to 300'), (np.zeros((0, 4, 3), np.uint8), ValueError, 'shape'),
+    (torch.zeros(40, 40, 3), ValueError, r'a tensor of the shape \(40, 40, 3\)'), (torch.zeros(2, 3, 40, 40), ValueError, 'shape'),
+    (None, TypeError, 'NoneType is no image: a chip is a path, the bytes'), ([1, 2], TypeError, 'list is no image'), (3.5, TypeError, 'float is no image'),
+    (b'', UserError, 'of 0 bytes cannot be read: empty file'), (b'no image', UserError, 'of 8 bytes cannot be read: no image'), (io.BytesIO(b'x'), UserError, 'no image'),
+    ('missing.jpg', UserError, 'missing.jpg cannot be read: No such file'), ('.', UserError, 'not a regular file, but a folder')])
+def test_what_is_no_chip(chip, error, words):
+    with pytest.raises(error, match=words): open_chip(chip, 32)
+
+def test_the_store_takes_them_as_well(jpeg):
+    store = ChipStore([jpeg], 64)
+    for chip in (jpeg, str(jpeg), jpeg.read_bytes(), Image.open(jpeg)): assert (store[chip] == store.pixels[0]).all()
+    assert store.infos[jpeg].size == '256x256' and not store.bad
+
+# ---- files that are none
+
+def test_an_unreadable_file_is_a_matter_of_permission(jpeg, monkeypatch):
+    (jpeg.parent/'b.jpg').write_bytes(jpeg.read_bytes())
+    (jpeg.parent/'c.jpg').write_bytes(jpeg.read_bytes())
+    (jpeg.parent/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,x\n')
+    real = images.open_regular
+    def denied(path):
+        if path.name == 'b.jpg': raise PermissionError(13, 'Permission denied', str(path))
+        return real(path)
+    monkeypatch.setattr(images, 'open_regular', denied)
+    chips = from_folder(jpeg.parent)
+    with pytest.raises(UserError) as e: chips.checked(ChipStore(chips.paths, 32).infos)
+    assert 'b (Permission denied); allow yourself to read them (chmod u+r)' in str(e.value) and 'fetch' not in str(e.value)
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs')
+def test_fifos_and_devices_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path/'a.jpg')
+    (tmp_path/'b.jpg').symlink_to('/dev/zero')
+    (tmp_path/'c.jpg').symlink_to('/dev/null')
+    (tmp_path/'d.jpg').mkdir()
+    bad = ChipStore(sorted(tmp_path.iterdir()), 32).bad
+    assert list(bad.values()) == ['not a regular file, but ' + kind for kind in ('a FIFO', 'a device', 'a device', 'a folder')]
+    assert images.same_pixels(sorted(tmp_path.iterdir())).tolist() == [0, 1, 2, 3]
+
+def test_progress_is_labelled(jpeg):
+    said = []
+    def progress(items, total, label):
+        said.append((total, label))
+        return items
+    ChipStore([jpeg], 32, progress)
+    assert said == [(1, 'decoding chips')]
