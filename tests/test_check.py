@@ -365,7 +365,7 @@ def test_figures(few_tags, monkeypatch, capsys):
 def test_figures_without_images(few_tags, tmp_path, capsys):
     shutil.rmtree(few_tags/'train-jpg')
     stats(few_tags, plot=True, out=str(tmp_path/'a'/'b'))
-    assert {p.name for p in (tmp_path/'a'/'b').iterdir()} == FIGURES and 'no images, so no sheets' in capsys.readouterr().out
+    assert {p.name for p in (tmp_path/'a'/'b').iterdir()} == FIGURES and 'no images, no sheets' in capsys.readouterr().out
 
 def test_figures_that_cannot_be_written(few_tags, monkeypatch, capsys):
     (few_tags/'stats').write_text('a file where the folder should be')

@@ -5,7 +5,7 @@ from PIL import Image
 from planet import images
 from planet.chips import from_folder
 from planet.cli import UserError
-from planet.images import ChipStore, open_chip, read_info
+from planet.images import ChipStore, check_chips, open_chip, read_info
 
 def noise(shape=(40, 40, 3), seed=0): return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
 def ramp(): return np.linspace(0, 65535, 64*64).round().astype(np.uint16).reshape(64, 64)
@@ -40,8 +40,8 @@ def test_modes_without_a_known_range_are_refused(tmp_path, mode, words):
     chips = from_folder(tmp_path)
     store = ChipStore(chips.paths, 32)
     with pytest.raises(UserError, match=r'1 of 3 chips cannot be read: c \(mode .*; save them as RGB or grey of 8 bits, or leave them out with `skip_bad`'):
-        chips.checked(store.infos)
-    assert chips.checked(store.infos, skip=True).left_out == ['c']
+        check_chips(chips, store)
+    assert check_chips(chips, store, skip_bad=True).left_out == ['c']
 
 def test_several_bands_of_16_bits_are_refused(tmp_path):
     for kwargs in (dict(photometric='minisblack'), dict(photometric='rgb', extrasamples=['unassalpha']), dict(photometric='separated')):
@@ -61,8 +61,40 @@ def test_what_was_found_while_decoding_becomes_notes(tmp_path):
     for i, (n, mode) in enumerate(dict(a='RGB', b='L', c='RGB').items()): Image.fromarray(noise((40+i, 40, 3))).convert(mode).save(tmp_path/f'{n}.png')
     (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,x\n')
     chips = from_folder(tmp_path)
-    notes = chips.checked(ChipStore(chips.paths, 32).infos).notes[len(chips.notes):]
+    notes = check_chips(chips, ChipStore(chips.paths, 32)).notes[len(chips.notes):]
     assert len(notes) == 2 and notes[0].startswith('3 of them, 40x40 1') and 'L 1: grey, read as RGB' in notes[1]
+
+def test_equal_pixels_with_other_tags_are_told_in_training(tmp_path):
+    for n, seed in dict(a=0, b=1, c=0, d=1, e=2).items(): Image.fromarray(noise(seed=seed)).save(tmp_path/f'{n}.png', compress_level=ord(n)%10)
+    (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,y\nd,y\ne,x\n')
+    chips = from_folder(tmp_path)
+    checked = check_chips(chips, ChipStore(chips.paths, 32))
+    assert checked.notes == ['4 chips have equal pixels, in 2 groups (1 with different tags): a = c; kept on one side of a split; correct their tags']
+    assert list(checked.table.same) == list('ababe') and list(checked[[2, 4]].table.same) == ['a', 'e']
+
+# ---- images of other bands, with a stated range
+
+def test_any_bands_with_a_stated_range(tmp_path):
+    bands = np.random.default_rng(0).uniform(-1, 2, (40, 40, 5)).astype(np.float32)
+    bands[0, 0] = np.nan
+    limits = [[-1, 0, 0, 0, 0], [2, 1, 2, 1, 4]]
+    for n in 'ab': tifffile.imwrite(tmp_path/f'{n}.tif', bands if n == 'a' else bands.transpose(2, 0, 1), photometric='minisblack',
+                                    planarconfig='contig' if n == 'a' else 'separate')
+    (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\n')
+    chips = from_folder(tmp_path, bands=list('abcde'), limits=limits)
+    store = ChipStore(chips.paths, 40, limits=chips.limits)
+    low, high = np.array(limits)
+    want = np.round(255*np.nan_to_num(((bands-low)/(high-low)).clip(0, 1)))
+    assert store.pixels.shape == (2, 5, 40, 40) and np.abs(store[chips.paths[0]].permute(1, 2, 0).numpy() - want).max() <= 1
+    assert (store.pixels[0] == store.pixels[1]).all() and list(check_chips(chips, store).table.same) == ['a', 'a']
+    assert (open_chip(bands, 40, limits) == store.pixels[0]).all() and open_chip(chips.paths[0], 20, limits).shape == (5, 20, 20)
+    store = ChipStore(chips.paths, 40, limits=[[0], [1]])
+    assert store.bad[chips.paths[0]] == 'shape (40, 40, 5), and limits of 1 bands'
+
+def test_grey_floats_with_a_stated_range(tmp_path):
+    Image.fromarray(np.linspace(0, 2, 1600, dtype=np.float32).reshape(40, 40)).save(tmp_path/'a.tif')
+    got = open_chip(tmp_path/'a.tif', 40, limits=[[0], [2]])
+    assert got.shape == (1, 40, 40) and got.min() == 0 and got.max() == 255 and got[0, 20, 0] == 128
 
 # ---- all that a chip may be given as
 
@@ -136,7 +168,7 @@ def test_an_unreadable_file_is_a_matter_of_permission(jpeg, monkeypatch):
         return real(path)
     monkeypatch.setattr(images, 'open_regular', denied)
     chips = from_folder(jpeg.parent)
-    with pytest.raises(UserError) as e: chips.checked(ChipStore(chips.paths, 32).infos)
+    with pytest.raises(UserError) as e: check_chips(chips, ChipStore(chips.paths, 32))
     assert 'b (Permission denied); allow yourself to read them (chmod u+r)' in str(e.value) and 'fetch' not in str(e.value)
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs')

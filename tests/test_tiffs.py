@@ -2,7 +2,7 @@
 import numpy as np, pytest, tifffile
 from PIL import Image
 from planet.cli import UserError
-from planet.images import LIMITS, open_tif, tif_false_colour, tif_rgb
+from planet.tiffs import LIMITS, open_tif, tif_false_colour, tif_rgb
 
 @pytest.fixture
 def bands(): return np.random.default_rng(0).integers(0, 65536, (24, 32, 4)).astype(np.uint16)
