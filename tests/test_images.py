@@ -188,3 +188,34 @@ def test_progress_is_labelled(jpeg):
         return items
     ChipStore([jpeg], 32, progress)
     assert said == [(1, 'decoding chips')]
+
+# ---- training says what verify says
+
+def test_training_tells_the_notes_of_verify_once(folder, capsys):
+    from planet.data import load_chips
+    from planet.splits import duplicates
+    from planet.tools.verify import verify
+    for i, j in ((3, 5), (7, 11)): (folder/'train-jpg'/f'train_{i}.jpg').write_bytes((folder/'train-jpg'/f'train_{j}.jpg').read_bytes())
+    Image.fromarray(noise((30, 50, 3))).convert('L').save(folder/'train-jpg'/'train_9.jpg')
+    told = verify(folder).table
+    capsys.readouterr()
+    chips, store = load_chips(str(folder), 32)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith('data: ')]
+    for found in told[told.state == 'note'].found: assert sum(found in line for line in said) == 1, (found, said)
+    assert len(said) == 1 + (told.state == 'note').sum() == 4
+    assert (duplicates(chips) == images.same_pixels(chips.paths)).all() and duplicates(chips[5:12]).tolist() == [0, 1, 2, 3, 4, 5, 2]
+
+def test_predict_takes_all_of_them(folder):
+    from fastai.vision.all import vision_learner, resnet18
+    from planet.data import load_chips, tags_dls
+    from planet.splits import split_chips
+    chips, store = load_chips(str(folder), 32)
+    learn = vision_learner(tags_dls(chips, store, split_chips(chips, out=folder/'runs')), resnet18, pretrained=False, loss_func=torch.nn.BCEWithLogitsLoss())
+    path = chips.paths[0]
+    with learn.no_bar():
+        want = learn.predict(path)[2]
+        pixels = np.asarray(Image.open(path).convert('RGB').resize((32, 32)))
+        for chip in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), store.pixels[0], store.pixels[0].float()/255):
+            torch.testing.assert_close(learn.predict(chip)[2], want)
+        assert learn.predict(pixels)[2].shape == want.shape
+        with pytest.raises(Exception, match='Expected an input of type|is no image'): learn.predict(3.5)
