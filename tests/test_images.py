@@ -25,13 +25,15 @@ def test_grey_of_16_bits_is_scaled(tmp_path, how):
     assert got.shape == (3, 64, 64) and got.min() == 0 and got.max() == 255
     assert np.abs(got.numpy() - want).max() <= (1 if how == 'tensor' else 0)
 
-@pytest.mark.parametrize('mode,words', [('F', 'mode F: 32-bit floats without a stated range'), ('I', 'mode I: 32-bit integers'), ('LAB', 'mode LAB: not RGB')])
+@pytest.mark.parametrize('mode,words', [('F', 'mode F: 32-bit floats without a stated range'),
+    ('I', 'mode I: 32-bit integers'), ('LAB', 'mode LAB: not RGB')])
 def test_modes_without_a_known_range_are_refused(tmp_path, mode, words):
     for n in 'ab': Image.fromarray(noise()).save(tmp_path/f'{n}.png')
     im = Image.fromarray(noise()).convert('RGB')
     if mode == 'LAB':
         from PIL import ImageCms
-        im = ImageCms.applyTransform(im, ImageCms.buildTransform(ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB'), 'RGB', 'LAB'))
+        rgb, lab = map(ImageCms.createProfile, ('sRGB', 'LAB'))
+        im = ImageCms.applyTransform(im, ImageCms.buildTransform(rgb, lab, 'RGB', 'LAB'))
     else: im = im.convert(mode)
     im.save(tmp_path/'c.tif')
     assert words in read_info(tmp_path/'c.tif').bad
@@ -39,12 +41,14 @@ def test_modes_without_a_known_range_are_refused(tmp_path, mode, words):
     (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,x\n')
     chips = from_folder(tmp_path)
     store = ChipStore(chips.paths, 32)
-    with pytest.raises(UserError, match=r'1 of 3 chips cannot be read: c \(mode .*; save them as RGB or grey of 8 bits, or leave them out with `skip_bad`'):
+    todo = 'save them as RGB or grey of 8 bits, or leave them out with `skip_bad`'
+    with pytest.raises(UserError, match=rf'1 of 3 chips cannot be read: c \(mode .*; {todo}'):
         check_chips(chips, store)
     assert check_chips(chips, store, skip_bad=True).left_out == ['c']
 
 def test_several_bands_of_16_bits_are_refused(tmp_path):
-    for kwargs in (dict(photometric='minisblack'), dict(photometric='rgb', extrasamples=['unassalpha']), dict(photometric='separated')):
+    for kwargs in (dict(photometric='minisblack'), dict(photometric='rgb', extrasamples=['unassalpha']),
+        dict(photometric='separated')):
         tifffile.imwrite(tmp_path/'a.tif', np.ones((8, 8, 4), np.uint16), planarconfig='contig', **kwargs)
         assert read_info(tmp_path/'a.tif').bad # Pillow alone would keep half of the bits
     tifffile.imwrite(tmp_path/'a.tif', noise(), photometric='rgb')
@@ -58,18 +62,21 @@ def test_modes_that_pillow_converts(tmp_path, mode):
     assert (open_chip(path, 40).permute(1, 2, 0).numpy() == np.asarray(im.convert('RGB'))).all()
 
 def test_what_was_found_while_decoding_becomes_notes(tmp_path):
-    for i, (n, mode) in enumerate(dict(a='RGB', b='L', c='RGB').items()): Image.fromarray(noise((40+i, 40, 3))).convert(mode).save(tmp_path/f'{n}.png')
+    for i, (n, mode) in enumerate(dict(a='RGB', b='L', c='RGB').items()):
+        Image.fromarray(noise((40+i, 40, 3))).convert(mode).save(tmp_path/f'{n}.png')
     (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,x\n')
     chips = from_folder(tmp_path)
     notes = check_chips(chips, ChipStore(chips.paths, 32)).notes[len(chips.notes):]
     assert len(notes) == 2 and notes[0].startswith('3 of them, 40x40 1') and 'L 1: grey, read as RGB' in notes[1]
 
 def test_equal_pixels_with_other_tags_are_told_in_training(tmp_path):
-    for n, seed in dict(a=0, b=1, c=0, d=1, e=2).items(): Image.fromarray(noise(seed=seed)).save(tmp_path/f'{n}.png', compress_level=ord(n)%10)
+    for n, seed in dict(a=0, b=1, c=0, d=1, e=2).items():
+        Image.fromarray(noise(seed=seed)).save(tmp_path/f'{n}.png', compress_level=ord(n)%10)
     (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\nc,y\nd,y\ne,x\n')
     chips = from_folder(tmp_path)
     checked = check_chips(chips, ChipStore(chips.paths, 32))
-    assert checked.notes == ['4 chips have equal pixels, in 2 groups (1 with different tags): a = c; kept on one side of a split; correct their tags']
+    assert checked.notes == ['4 chips have equal pixels, in 2 groups (1 with different tags): a = c; '
+                             'kept on one side of a split; correct their tags']
     assert list(checked.table.same) == list('ababe') and list(checked[[2, 4]].table.same) == ['a', 'e']
 
 # ---- images of other bands, with a stated range
@@ -78,16 +85,18 @@ def test_any_bands_with_a_stated_range(tmp_path):
     bands = np.random.default_rng(0).uniform(-1, 2, (40, 40, 5)).astype(np.float32)
     bands[0, 0] = np.nan
     limits = [[-1, 0, 0, 0, 0], [2, 1, 2, 1, 4]]
-    for n in 'ab': tifffile.imwrite(tmp_path/f'{n}.tif', bands if n == 'a' else bands.transpose(2, 0, 1), photometric='minisblack',
-                                    planarconfig='contig' if n == 'a' else 'separate')
+    tifffile.imwrite(tmp_path/'a.tif', bands, photometric='minisblack', planarconfig='contig')
+    tifffile.imwrite(tmp_path/'b.tif', bands.transpose(2, 0, 1), photometric='minisblack', planarconfig='separate')
     (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\n')
     chips = from_folder(tmp_path, bands=list('abcde'), limits=limits)
     store = ChipStore(chips.paths, 40, limits=chips.limits)
     low, high = np.array(limits)
     want = np.round(255*np.nan_to_num(((bands-low)/(high-low)).clip(0, 1)))
-    assert store.pixels.shape == (2, 5, 40, 40) and np.abs(store[chips.paths[0]].permute(1, 2, 0).numpy() - want).max() <= 1
+    assert store.pixels.shape == (2, 5, 40, 40)
+    assert np.abs(store[chips.paths[0]].permute(1, 2, 0).numpy() - want).max() <= 1
     assert (store.pixels[0] == store.pixels[1]).all() and list(check_chips(chips, store).table.same) == ['a', 'a']
-    assert (open_chip(bands, 40, limits) == store.pixels[0]).all() and open_chip(chips.paths[0], 20, limits).shape == (5, 20, 20)
+    assert (open_chip(bands, 40, limits) == store.pixels[0]).all()
+    assert open_chip(chips.paths[0], 20, limits).shape == (5, 20, 20)
     store = ChipStore(chips.paths, 40, limits=[[0], [1]])
     assert store.bad[chips.paths[0]] == 'shape (40, 40, 5), and limits of 1 bands'
 
@@ -128,26 +137,34 @@ def test_pixels_however_they_are_given(tmp_path, size):
     pixels = noise()
     Image.fromarray(pixels).save(tmp_path/'a.png')
     want, tensor = open_chip(tmp_path/'a.png', size), torch.from_numpy(pixels).permute(2, 0, 1)
-    for chip in (pixels, Image.fromarray(pixels), pixels.astype(int), pixels/255, (pixels/255).astype(np.float32), np.dstack([pixels, pixels[..., :1]]),
-                 tensor, tensor.float()/255, tensor.double()/255, (tensor.float()/255).requires_grad_(), pixels[::-1][::-1]):
+    rgba, floats = np.dstack([pixels, pixels[..., :1]]), (tensor.float()/255).requires_grad_()
+    for chip in (pixels, Image.fromarray(pixels), pixels.astype(int), pixels/255, (pixels/255).astype(np.float32),
+                 rgba, tensor, floats, tensor.double()/255, pixels[::-1][::-1]):
         assert (open_chip(chip, size) == want).all()
     grey = open_chip(pixels[..., 0], size)
     for chip in (pixels[..., :1], tensor[:1], tensor[0]): assert (open_chip(chip, size) == grey).all()
 
 def test_arrays_decode_nearly_as_the_jpeg_they_came_from(real_chips):
     "libjpeg scales while it decodes; pixels are averaged by the same factor (0.62 of 255 apart where they were not)."
-    apart = [(open_chip(np.asarray(Image.open(p).convert('RGB')), 128).float() - open_chip(p, 128).float()).abs().mean().item()
-             for p in from_folder(real_chips).paths[:50]]
-    assert np.mean(apart) < .2
+    paths = from_folder(real_chips).paths[:50]
+    arrays = [open_chip(np.asarray(Image.open(p).convert('RGB')), 128).float() for p in paths]
+    assert np.mean([(a - open_chip(p, 128).float()).abs().mean() for a, p in zip(arrays, paths)]) < .2
 
 @pytest.mark.parametrize('chip,error,words', [
-    (np.zeros((3, 40, 40), np.uint8), ValueError, r'shape \(3, 40, 40\) is no image: a chip is a path'), (np.zeros((40, 40, 2), np.uint8), ValueError, 'shape'),
-    (noise().astype(np.float32), ValueError, 'values of float32 from 0.0 to 254.0'), (np.full((9, 9, 3), np.nan), ValueError, 'from nan to nan'),
-    (np.full((9, 9, 3), -1), ValueError, 'from -1 to -1'), (np.full((9, 9, 3), 300), ValueError, 'to 300'), (np.zeros((0, 4, 3), np.uint8), ValueError, 'shape'),
-    (torch.zeros(40, 40, 3), ValueError, r'a tensor of the shape \(40, 40, 3\)'), (torch.zeros(2, 3, 40, 40), ValueError, 'shape'),
-    (None, TypeError, 'NoneType is no image: a chip is a path, the bytes'), ([1, 2], TypeError, 'list is no image'), (3.5, TypeError, 'float is no image'),
-    (b'', UserError, 'of 0 bytes cannot be read: empty file'), (b'no image', UserError, 'of 8 bytes cannot be read: no image'), (io.BytesIO(b'x'), UserError, 'no image'),
-    ('missing.jpg', UserError, 'missing.jpg cannot be read: No such file'), ('.', UserError, 'not a regular file, but a folder')])
+    (np.zeros((3, 40, 40), np.uint8), ValueError, r'shape \(3, 40, 40\) is no image: a chip is a path'),
+    (np.zeros((40, 40, 2), np.uint8), ValueError, 'shape'),
+    (noise().astype(np.float32), ValueError, 'values of float32 from 0.0 to 254.0'),
+    (np.full((9, 9, 3), np.nan), ValueError, 'from nan to nan'),
+    (np.full((9, 9, 3), -1), ValueError, 'from -1 to -1'), (np.full((9, 9, 3), 300), ValueError, 'to 300'),
+    (np.zeros((0, 4, 3), np.uint8), ValueError, 'shape'),
+    (torch.zeros(40, 40, 3), ValueError, r'a tensor of the shape \(40, 40, 3\)'),
+    (torch.zeros(2, 3, 40, 40), ValueError, 'shape'),
+    (None, TypeError, 'NoneType is no image: a chip is a path, the bytes'), ([1, 2], TypeError, 'list is no image'),
+    (3.5, TypeError, 'float is no image'),
+    (b'', UserError, 'of 0 bytes cannot be read: empty file'),
+    (b'no image', UserError, 'of 8 bytes cannot be read: no image'), (io.BytesIO(b'x'), UserError, 'no image'),
+    ('missing.jpg', UserError, 'missing.jpg cannot be read: No such file'),
+    ('.', UserError, 'not a regular file, but a folder')])
 def test_what_is_no_chip(chip, error, words):
     with pytest.raises(error, match=words): open_chip(chip, 32)
 
@@ -169,7 +186,8 @@ def test_an_unreadable_file_is_a_matter_of_permission(jpeg, monkeypatch):
     monkeypatch.setattr(images, 'open_regular', denied)
     chips = from_folder(jpeg.parent)
     with pytest.raises(UserError) as e: check_chips(chips, ChipStore(chips.paths, 32))
-    assert 'b (Permission denied); allow yourself to read them (chmod u+r)' in str(e.value) and 'fetch' not in str(e.value)
+    assert 'b (Permission denied); allow yourself to read them (chmod u+r)' in str(e.value)
+    assert 'fetch' not in str(e.value)
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs')
 def test_fifos_and_devices_are_not_opened(tmp_path):
@@ -178,7 +196,8 @@ def test_fifos_and_devices_are_not_opened(tmp_path):
     (tmp_path/'c.jpg').symlink_to('/dev/null')
     (tmp_path/'d.jpg').mkdir()
     bad = ChipStore(sorted(tmp_path.iterdir()), 32).bad
-    assert list(bad.values()) == ['not a regular file, but ' + kind for kind in ('a FIFO', 'a device', 'a device', 'a folder')]
+    kinds = 'a FIFO', 'a device', 'a device', 'a folder'
+    assert list(bad.values()) == [f'not a regular file, but {kind}' for kind in kinds]
     assert images.same_pixels(sorted(tmp_path.iterdir())).tolist() == [0, 1, 2, 3]
 
 def test_progress_is_labelled(jpeg):
@@ -195,7 +214,8 @@ def test_training_tells_the_notes_of_verify_once(folder, capsys):
     from planet.data import load_chips
     from planet.splits import duplicates
     from planet.tools.verify import verify
-    for i, j in ((3, 5), (7, 11)): (folder/'train-jpg'/f'train_{i}.jpg').write_bytes((folder/'train-jpg'/f'train_{j}.jpg').read_bytes())
+    def jpg(i): return folder/'train-jpg'/f'train_{i}.jpg'
+    for i, j in ((3, 5), (7, 11)): jpg(i).write_bytes(jpg(j).read_bytes())
     Image.fromarray(noise((30, 50, 3))).convert('L').save(folder/'train-jpg'/'train_9.jpg')
     told = verify(folder).table
     capsys.readouterr()
@@ -203,19 +223,22 @@ def test_training_tells_the_notes_of_verify_once(folder, capsys):
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith('data: ')]
     for found in told[told.state == 'note'].found: assert sum(found in line for line in said) == 1, (found, said)
     assert len(said) == 1 + (told.state == 'note').sum() == 4
-    assert (duplicates(chips) == images.same_pixels(chips.paths)).all() and duplicates(chips[5:12]).tolist() == [0, 1, 2, 3, 4, 5, 2]
+    assert (duplicates(chips) == images.same_pixels(chips.paths)).all()
+    assert duplicates(chips[5:12]).tolist() == [0, 1, 2, 3, 4, 5, 2]
 
 def test_predict_takes_all_of_them(folder):
     from fastai.vision.all import vision_learner, resnet18
     from planet.data import load_chips, tags_dls
     from planet.splits import split_chips
     chips, store = load_chips(str(folder), 32)
-    learn = vision_learner(tags_dls(chips, store, split_chips(chips, out=folder/'runs')), resnet18, pretrained=False, loss_func=torch.nn.BCEWithLogitsLoss())
+    dls = tags_dls(chips, store, split_chips(chips, out=folder/'runs'))
+    learn = vision_learner(dls, resnet18, pretrained=False, loss_func=torch.nn.BCEWithLogitsLoss())
     path = chips.paths[0]
     with learn.no_bar():
         want = learn.predict(path)[2]
         pixels = np.asarray(Image.open(path).convert('RGB').resize((32, 32)))
-        for chip in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), store.pixels[0], store.pixels[0].float()/255):
+        for chip in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), store.pixels[0],
+            store.pixels[0].float()/255):
             torch.testing.assert_close(learn.predict(chip)[2], want)
         assert learn.predict(pixels)[2].shape == want.shape
         with pytest.raises(Exception, match='Expected an input of type|is no image'): learn.predict(3.5)

@@ -23,7 +23,8 @@ def test_competition_layout(drawn):
     table = pd.read_csv(table_of(drawn))
     assert len(chips) == len(table) == 60
     assert chips.vocab == sorted({t for tags in table.tags for t in tags.split()})
-    assert [[t for t, yes in zip(chips.vocab, row) if yes] for row in chips.targets] == [sorted(t.split()) for t in table.tags]
+    tags = [[t for t, yes in zip(chips.vocab, row) if yes] for row in chips.targets]
+    assert tags == [sorted(t.split()) for t in table.tags]
     assert all(p.is_file() for p in chips.paths)
 
 @pytest.mark.parametrize('table', chips.TABLES)
@@ -165,14 +166,17 @@ def test_auto_draws_chips_last(nowhere, sample_at, capsys, monkeypatch):
 
 def test_sample_out_of_reach(nowhere, sample_at):
     sample_at(CLOSED)
-    with pytest.raises(UserError, match='cannot be fetched from http://127.0.0.1:9.*`data` synthetic'): find_chips('sample')
+    with pytest.raises(UserError,
+        match='cannot be fetched from http://127.0.0.1:9.*`data` synthetic'): find_chips('sample')
 
-@pytest.mark.parametrize('damage', [lambda whole: b'no archive', lambda whole: whole[:2000]], ids=['no archive', 'cut short'])
+@pytest.mark.parametrize('damage', [lambda whole: b'no archive', lambda whole: whole[:2000]],
+    ids=['no archive', 'cut short'])
 def test_sample_that_arrives_broken(nowhere, sample_at, archive, server, damage):
     whole = archive.read_bytes()
     archive.write_bytes(damage(whole))
     sample_at(server)
-    with pytest.raises(UserError, match='planet_sample.tgz is truncated or damaged.*`data` synthetic'): find_chips('sample')
+    with pytest.raises(UserError,
+        match='planet_sample.tgz is truncated or damaged.*`data` synthetic'): find_chips('sample')
     archive.write_bytes(whole) # nothing half-unpacked is taken for the sample, and the next try mends it
     assert len(find_chips('sample')) == 60
 

@@ -100,11 +100,13 @@ def _draw(chips, out):
     for tag in chips.vocab:
         if any(tag in tags for tags in seen.table.tags):
             name = 'sheet-' + re.sub(r'[^\w.-]', '_', tag)
-            while name.casefold() in map(str.casefold, figures): name += '_' # two tags may differ in such characters alone
+            while name.casefold() in map(str.casefold,
+                figures): name += '_' # two tags may differ in such characters alone
             figures[name] = plots.tag_sheet, seen, tag
     say('')
     for name, (draw, *args) in progress(figures.items(), len(figures), 'drawing figures'):
         try: draw(*args).savefig(out/f'{name}.png', bbox_inches='tight')
         except OSError as e: raise UserError(f"cannot write {out/name}.png ({e}): give another folder: `out`") from None
-    left = f" ({missing:,} chips have no image: the sheets are of the others)" if len(seen) else " (no images, no sheets)"
+    left = f' ({missing:,} chips have no image: the sheets are of the others)'
+    if not len(seen): left = ' (no images, no sheets)'
     say(f"{len(figures)} figures in {out}/{left if missing else ''}")
