@@ -1,19 +1,20 @@
 "Tagged chips as one value, `Chips`, and `from_folder`, which reads and checks a folder of them; nothing is downloaded."
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-import os, re
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
+from planet import quality
 from planet.amazon import like_ours
 from planet.cli import UserError
-from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, find_images, images_in, match_images, stem
-from planet.files import walk_images
-from planet.quality import Finding, check_names, check_readable, check_same_file, check_table, count, notes, some
-from planet.quality import stop_at_faults
+from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, images_in, match_images, stem, walk_images
+from planet.quality import Finding, count, notes, some, stop_at_faults
 from planet.tables import LabelTable, raw_table, split_name
 
 __all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table',
-           'find_images', 'read_folder', 'from_folder']
+           'read_folder', 'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 
@@ -75,7 +76,7 @@ class Chips:
                ) -> 'Chips':
         "These chips less the `bad` ones, which are named in `left_out`; raises `UserError` unless `skip`."
         if not bad: return self
-        fault = check_readable(self.table.image_name, [bad.get(p, '') for p in self.paths])
+        fault = quality.check_readable(self.table.image_name, [bad.get(p, '') for p in self.paths])
         if not skip: stop_at_faults([fault], self.root)
         broken = self.table.path.isin(bad)
         left = replace(self, table=self.table[~broken].reset_index(drop=True),
@@ -132,7 +133,7 @@ def _class_folders(root):
 def read_table(path, label_delim:str='') -> pd.DataFrame: # `image_name`, `tags`
     "`image_name` and `tags` of a label table, checked; tags become sorted lists without repeats."
     table = raw_table(path, label_delim)
-    stop_at_faults([*table.findings, *check_names(table.rows.image_name)], path)
+    stop_at_faults([*table.findings, *quality.check_names(table.rows.image_name)], path)
     return table.rows[['image_name', 'tags']].assign(tags=[sorted(set(tags)) for tags in table.rows.tags])
 
 # ---- what is in a folder -----------------------------------------------------------------------------------------
@@ -172,13 +173,13 @@ def read_folder(root:Path, # a folder with a label table and images
     findings += table.findings
     if ignored := [name for name in TABLES if (root/name).exists() and name != table.path.name]:
         findings.append(Finding('table', f"{table.path.name} is read, and not", 'note', ignored))
-    findings += check_table(table.rows.image_name, table.rows.tags, table.path.name)
+    findings += quality.check_table(table.rows.image_name, table.rows.tags, table.path.name)
     vocab = sorted({tag for tags in table.rows.tags for tag in tags})
     findings += _official(table)
     names = list(table.rows.image_name)
     paths, how, unclear = match_images(root, names)
     table.read += [f"{count(n, 'image name')} matched {said}" for said, n in how.items() if said]
-    findings += [*check_same_file(names, paths), *_check_found(root, names, paths, unclear, vocab)]
+    findings += [*quality.check_same_file(names, paths), *_check_found(root, names, paths, unclear, vocab)]
     return table, paths, vocab, findings
 
 def _check_found(root, names, paths, unclear, vocab):

@@ -1,7 +1,11 @@
 "Folders and files: which there are, the file of each image name, and opening regular files alone."
+import errno
+import os
+import re
+import stat
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
-import errno, os, re, stat, unicodedata
 from planet.cli import UserError, near_names
 
 __all__ = ['FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable', 'images_in', 'stem',

@@ -2,7 +2,9 @@
 
 Torch is imported where a tensor is made: `planet-data verify` reads images without it.
 """
-import hashlib, io, os
+import hashlib
+import io
+import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -2,11 +2,11 @@
 
 Each check gives findings: a FAULT stops training with the words that `verify` prints, a note is said once.
 """
+import re
 from collections import Counter
 from typing import NamedTuple
-import re
-from planet.amazon import NO_WEATHER, ROWS, ROWS_REPEATING, ROWS_UNSORTED, TAGS, WEATHER
-from planet.amazon import like_ours, tag_counts, tag_sets
+from planet import amazon
+from planet.amazon import TAGS, WEATHER, like_ours, tag_counts, tag_sets
 from planet.cli import UserError, near_names
 
 __all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_names', 'check_same_file',
@@ -59,7 +59,7 @@ def check_table(names:list, # image names, a row a chip
     sets = [known[cell] for cell in tags]
     counts = tag_counts(sets)
     vocab = sorted(counts)
-    whole = like_ours(vocab) and len(names) == ROWS # all of the competition's table
+    whole = like_ours(vocab) and len(names) == amazon.ROWS # all of the competition's table
 
     if len(names) < 2: add('rows', f'a single chip in {where}', 'FAULT', todo="one is needed to train and one to score")
     elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note',
@@ -81,12 +81,12 @@ def check_table(names:list, # image names, a row a chip
     repeating = [name for name, cell in zip(names, tags) if len(known[cell]) < len(cell)]
     twice, quirk = f"{count(len(repeating), 'row')} with a tag twice", ": the competition's table is known for it"
     if not repeating: add('repeated tags', 'none in any row')
-    elif whole and len(repeating) == ROWS_REPEATING: add('repeated tags', twice + quirk)
+    elif whole and len(repeating) == amazon.ROWS_REPEATING: add('repeated tags', twice + quirk)
     else: add('repeated tags', f"{twice} (harmless: counted once)", 'note', repeating)
     if like_ours(vocab):
         odd = sum(n for cell, n in Counter(tags).items() if list(cell) != sorted(cell))
         told = f"{count(odd, 'row')} not in alphabetical order" if odd else 'alphabetical in every row'
-        add('order of tags', told + quirk*(whole and odd == ROWS_UNSORTED))
+        add('order of tags', told + quirk*(whole and odd == amazon.ROWS_UNSORTED))
     if bare := [name for name, cell in zip(names, tags) if not cell]:
         add('untagged', count(len(bare), 'chip'), 'note', bare, "taught as having none of the tags")
     if set(WEATHER) <= set(vocab): found.append(_check_weather(dict(zip(names, sets)), whole))
@@ -121,7 +121,7 @@ def _check_weather(tags, whole):
     mixed = [name for name, these in tags.items() if 'cloudy' in these and len(these) > 1 and len(weather[name]) == 1]
     right = "exactly one a chip, and cloudy alone"
     if not odd and not mixed: return Finding('weather', right)
-    if whole and set(odd) <= NO_WEATHER and not mixed:
+    if whole and set(odd) <= amazon.NO_WEATHER and not mixed:
         return Finding('weather', f"{right}; {some(odd)} has none: the competition's table is known for it")
     said = [f"{name} ({' and '.join(weather[name]) or 'none'})" for name in odd]
     said += [f'{name} (cloudy and more)' for name in mixed]

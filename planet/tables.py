@@ -1,12 +1,16 @@
 "Read a label table in any common form: encoding, delimiter, column names, tag separator, one-hot columns, a row a tag."
+import codecs
+import csv
+import io
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-import codecs, csv, io, re, unicodedata
 import pandas as pd
 from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
-from planet.quality import Finding, count, some
+from planet.quality import Finding, count
 
 __all__ = ['LabelTable', 'raw_table', 'read_text', 'clean', 'find_delim', 'split_tags', 'split_name']
 
@@ -38,9 +42,9 @@ def read_text(path) -> tuple[str, str]: # the text, and its encoding
     if data.startswith(b'PK\3\4'):
         raise UserError(f'{path} is an Excel workbook or an archive, not text: save it as CSV')
     zeros = [data[i::2].count(0) > len(data)/8 for i in (0, 1)] # UTF-16 of Latin letters: every other byte
-    encoding = ('utf-16' if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else
-                'utf-16-be' if zeros == [True, False] else 'utf-16-le' if zeros == [False, True] else 'utf-8-sig')
-    for encoding in (encoding, 'cp1252'):
+    likely = ('utf-16' if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else
+              'utf-16-be' if zeros == [True, False] else 'utf-16-le' if zeros == [False, True] else 'utf-8-sig')
+    for encoding in (likely, 'cp1252'):
         try: text = data.decode(encoding)
         except UnicodeDecodeError: continue
         if not re.search('[\0-\x08\x0e-\x1f]', text): return text, re.sub('-(sig|le|be)$', '', encoding)

@@ -2,7 +2,8 @@
 
 Pillow has no image of several 16-bit bands: it refuses such a file, or keeps 8 bits of each. `tifffile` reads it whole.
 """
-import io, logging
+import io
+import logging
 import numpy as np
 from PIL import Image
 from planet.cli import UserError

@@ -1,13 +1,17 @@
 "`planet-data verify` and `stats`: all that is wrong with a folder is told, and training agrees about the faults."
-import io, json, shutil, sys
-import numpy as np, pandas as pd, pytest
+import io
+import json
+import shutil
+import sys
+import numpy as np
+import pandas as pd
+import pytest
 from conftest import shared
 from PIL import Image
-from planet.tools import planet_data as commands
+from planet import images
 from planet.cli import UserError
 from planet.data import load_chips
-from planet import images
-from planet.tools import verify as check
+from planet.tools import planet_data as commands, verify as check
 from planet.tools.stats import count_tags, stats
 from planet.tools.verify import verify
 
@@ -196,7 +200,6 @@ def test_damage_that_can_be_read(folder):
 def test_the_same_picture_in_other_bytes(folder):
     data = image(folder, 3).read_bytes()
     image(folder, 5).write_bytes(data[:2] + b'\xff\xfe\x00\x07tagged'[:9] + data[2:]) # a comment in its header
-    png = coded(noise(), format='PNG', compress_level=1)
     for i, level in ((30, 1), (31, 9)): image(folder, i).write_bytes(coded(noise(), format='PNG', compress_level=level))
     assert row(verify(folder), 'duplicates').examples == ['train_3 = train_5', 'train_30 = train_31']
 

@@ -1,6 +1,10 @@
 "Image files of every kind are decoded in one way, whatever they are given as, or refused with the reason."
-import io, os, pickle
-import numpy as np, pytest, tifffile, torch
+import io
+import os
+import numpy as np
+import pytest
+import tifffile
+import torch
 from PIL import Image
 from planet import images
 from planet.chips import from_folder
@@ -227,7 +231,7 @@ def test_training_tells_the_notes_of_verify_once(folder, capsys):
     assert duplicates(chips[5:12]).tolist() == [0, 1, 2, 3, 4, 5, 2]
 
 def test_predict_takes_all_of_them(folder):
-    from fastai.vision.all import vision_learner, resnet18
+    from fastai.vision.all import resnet18, vision_learner
     from planet.data import load_chips, tags_dls
     from planet.splits import split_chips
     chips, store = load_chips(str(folder), 32)

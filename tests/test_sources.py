@@ -1,17 +1,20 @@
 "Every place that chips come from, and every way a folder of them can be wrong."
-import shutil, tarfile, threading
+import shutil
+import tarfile
+import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import numpy as np
+import pandas as pd
+import pytest
 from fastai.data.external import URLs, fastai_cfg
-import numpy as np, pandas as pd, pytest
 from PIL import Image
-from planet import chips, sources
-from planet.synthetic import chips as synthetic
+from planet import chips
+from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import load_chips
-from planet.chips import from_folder
 from planet.sources import find_chips
+from planet.synthetic import chips as synthetic
 
 def table_of(folder): return folder/'train_v2.csv'
 def rewrite(folder, change):

@@ -1,11 +1,12 @@
 "Label tables and folders as people have them: read and said, or refused with the true reason and a remedy that works."
 import os
-import numpy as np, pytest
+import numpy as np
+import pytest
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.sources import find_chips
-from planet.tables import clean, find_delim, raw_table, split_tags
+from planet.tables import clean, find_delim, split_tags
 from planet.tools.verify import verify
 
 def picture(path, seed=0, **kwargs):
@@ -54,7 +55,7 @@ FORMS = dict(
     ['tags separated by lists']),
     one_hot=('image_name,clear,haze,primary,road,water\na,1,0,1,0,0\nb,0,1,0,0,0\nc,1,0,0,1,1\nd,0,0,0,0,0\n',
     ['5 one-hot columns']),
-    one_hot_true=('fname,clear,haze,primary,road,water\na,True,False,TRUE,False,\nb,no,yes,,,\nc,1.0,0.0,0,1,1\nd,,,,,\n',
+    one_hot_true=('fname,clear,haze,primary,road,water\na,True,False,TRUE,,\nb,no,yes,,,\nc,1.0,0.0,0,1,1\nd,,,,,\n',
                   ['columns fname', '5 one-hot columns']),
     long=('image_name,tags\na,clear\na,primary\nb,haze\nc,clear\nc,road\nc,water\nd,\n', ['a row a tag']),
     fname_labels=('fname,labels\na,clear primary\nb,haze\nc,clear road water\nd,\n', ['columns fname,labels']),

@@ -1,5 +1,7 @@
 "Four bands of 16 bits, written as TIFFs and looked at."
-import numpy as np, pytest, tifffile
+import numpy as np
+import pytest
+import tifffile
 from PIL import Image
 from planet.cli import UserError
 from planet.tiffs import LIMITS, open_tif, tif_false_colour, tif_rgb

@@ -1,12 +1,14 @@
 "What is in a folder of chips: how often each tag, how many tags a chip, which sets of them."
+import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-import re, sys
 import pandas as pd
 from planet.amazon import tag_counts
+from planet.chips import Chips, existing_folder, read_table, table_path
 from planet.cli import UserError, progress, say
-from planet.chips import Chips, existing_folder, find_images, read_table, table_path
+from planet.files import find_images
 
 __all__ = ['TagCounts', 'count_tags', 'stats']
 

@@ -1,5 +1,8 @@
 "Is a folder of chips whole? Its table, its tags and every image file, checked in one go and shown as a table."
-import os, shutil, textwrap, warnings
+import os
+import shutil
+import textwrap
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
