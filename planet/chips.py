@@ -1,32 +1,37 @@
-"Tagged chips as one value, `Chips`, and `from_folder`, which reads and checks a folder of them. Nothing here downloads or draws."
+"Tagged chips as one value, `Chips`, and `from_folder`, which reads and checks a folder of them; nothing is downloaded."
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-import os, re
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
+from planet import quality
 from planet.amazon import like_ours
 from planet.cli import UserError
-from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, find_images, images_in, match_images, stem, walk_images
-from planet.quality import Finding, check_images, check_readable, check_same_file, check_table, count, notes, some, stop_at_faults
+from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, images_in, match_images, stem, walk_images
+from planet.quality import Finding, count, notes, some, stop_at_faults
 from planet.tables import LabelTable, raw_table, split_name
 
-__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table', 'find_images', 'read_folder',
-           'from_folder']
+__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table',
+           'read_folder', 'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 
 @dataclass
 class Chips:
     "Tagged chips: the one value that every source yields and every consumer takes."
-    table: pd.DataFrame # a row a chip: `image_name`, `tags` (a list of str, in the vocab's order), `path`; perhaps `split`, `group`
+    table: pd.DataFrame # a row a chip: `image_name`, `tags` (a list of str, in the vocab's order), `path`;
+    # perhaps `split`, `group`, and `same`, the name of the first chip with equal pixels
     vocab: list[str] # every tag of the whole table, sorted, so that none can be missing from a training split
     source: str # what they are, in a few words
     root: Path # the folder they lie in
     left_out: list[str] = field(default_factory=list) # image names of broken files that were left out
-    read: list[str] = field(default_factory=list) # how the table was read, where it is not in the plain form: 'tags separated by ";"'
+    read: list[str] = field(default_factory=list) # how the table was read, where it is not in the plain form
     notes: list[str] = field(default_factory=list) # what the checks found worth knowing
     bands: list[str] = None # names of the bands of an image, in the order of its channels; `None`: red, green, blue
-    stats: tuple = None # mean and standard deviation of each band, between 0 and 1; `None`: those that the weights were trained with
+    limits: list = None # values `(2, bands)` that become 0 and 255; `None`: images of 8 bits
+    stats: tuple = None # mean and standard deviation of each band, between 0 and 1; `None`: those of the weights
 
     def __len__(self): return len(self.table)
     def __getitem__(self, rows) -> 'Chips':
@@ -43,7 +48,7 @@ class Chips:
 
     @property
     def group(self) -> list[str]|None:
-        "The group of each chip (its scene or site), which a split should keep on one side; `None` where the table has none."
+        "The group of each chip (its scene or site), which a split keeps on one side; `None` where there is none."
         return list(self.table.group) if 'group' in self.table else None
 
     @property
@@ -57,32 +62,28 @@ class Chips:
     def describe(self) -> list[str]:
         "Lines that say which chips these are, how their table was read, and what the checks found."
         where = '' if self.source == str(self.root) else f' ({self.root})'
-        return [', '.join([f'{len(self):,} chips', f'{len(self.vocab)} tags', f'{self.source}{where}', *self.read]), *self.notes]
+        first = [f'{len(self):,} chips', f'{len(self.vocab)} tags', f'{self.source}{where}', *self.read]
+        return [', '.join(first), *self.notes]
 
     def facts(self, dls=None) -> dict:
         "What a record says of these chips, and of their split into `dls`."
         sides = {} if dls is None else dict(train=len(dls.train_ds), valid=len(dls.valid_ds))
-        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab, **sides, left_out=self.left_out,
-                    read=self.read, notes=self.notes)
+        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab, **sides,
+                    left_out=self.left_out, read=self.read, notes=self.notes)
 
     def without(self, bad:dict, # path -> what is wrong with it
                 skip:bool=False, # leave such chips out, rather than raise?
                ) -> 'Chips':
         "These chips less the `bad` ones, which are named in `left_out`; raises `UserError` unless `skip`."
         if not bad: return self
-        fault = check_readable(self.table.image_name, [bad.get(p, '') for p in self.paths])
+        fault = quality.check_readable(self.table.image_name, [bad.get(p, '') for p in self.paths])
         if not skip: stop_at_faults([fault], self.root)
         broken = self.table.path.isin(bad)
-        left = replace(self, table=self.table[~broken].reset_index(drop=True), left_out=self.left_out + list(self.table.image_name[broken]))
-        if len(left) < 2: raise UserError(f"{self.root}: {fault.found}: {some(fault.examples)}; {len(left)} readable chips are left, and training needs two at least")
+        left = replace(self, table=self.table[~broken].reset_index(drop=True),
+                       left_out=self.left_out + list(self.table.image_name[broken]))
+        if len(left) < 2: raise UserError(f"{self.root}: {fault.found}: {some(fault.examples)}; "
+                                          f"{len(left)} readable chips are left, and training needs two at least")
         return left
-
-    def checked(self, infos:dict, # path -> `ImageInfo`, from `ChipStore.infos`
-                skip:bool=False, # leave chips out that cannot be read, rather than raise?
-               ) -> 'Chips':
-        "These chips once their files were decoded: `without` those that cannot be read, and what the checks found in `notes`."
-        left = self.without({p: infos[p].bad for p in self.paths if infos[p].bad}, skip)
-        return replace(left, notes=left.notes + notes(check_images(list(left.table.image_name), [infos[p] for p in left.paths])))
 
 # ---- where the table is ------------------------------------------------------------------------------------------
 
@@ -92,39 +93,47 @@ def _other_tables(root):
                   and not re.match(r'\.|sample_submission|test', p.name, re.I))
 
 ARCHIVES = '.zip', '.7z', '.tar', '.tar.gz', '.tgz'
-def _archives(root): return [p.name for p in sorted(root.iterdir()) if p.name.startswith(('train', 'test')) and p.name.endswith(ARCHIVES)]
+def _archives(root): return [p.name for p in sorted(root.iterdir()) if p.name.endswith(ARCHIVES)]
+def _kaggles(root, vocab=()):
+    "Whether a folder or its tags are the competition's: only then are its files to be had from Kaggle."
+    ours = '-jpg', '-tif-v2', 'train_v2.csv.', 'train_classes.csv.' # folders and archives
+    names = [p.name for p in root.iterdir() if p.name.startswith(('train', 'test'))]
+    return like_ours(vocab) or any(o in name for name in names for o in ours)
 
 def table_path(root) -> Path:
-    "The label table of a folder: the first of `TABLES` that is there, else the only table; `UserError` where there is none."
+    "The label table of a folder: the first of `TABLES` that is there, else the only table; `UserError` for none."
     path = next((root/name for name in TABLES if (root/name).exists()), None)
     others = [] if path else _other_tables(root)
     if path or len(others) == 1: return path or others[0]
     above, books = root.resolve().parent, sorted(p.name for p in root.glob('*.xls*'))
-    kaggles = (root/'train-jpg').is_dir() or (root/'test-jpg').is_dir() or any('jpg.tar' in name or 'v2.csv' in name for name in _archives(root))
+    kaggle = f", or planet-data get kaggle --to {root}" if _kaggles(root) else ''
     todo = (f"rename the right one of {', '.join(p.name for p in others)} to {TABLES[0]}" if others else
             f"save {books[0]} as {TABLES[0]}, in CSV" if books else
             f"{above} has one: give that folder" if any((above/name).is_file() for name in TABLES) else
-            f"put one of {', '.join(TABLES)} there, with the columns image_name,tags" + f", or planet-data get kaggle --to {root}"*kaggles)
-    raise UserError(f"{root} holds {'no label table' if not others else 'several tables, none called ' + ' or '.join(TABLES)}: {todo}")
+            f"put one of {', '.join(TABLES)} there, with the columns image_name,tags{kaggle}")
+    what = f"several tables, none called {' or '.join(TABLES)}" if others else 'no label table'
+    raise UserError(f"{root} holds {what}: {todo}")
 
 def _class_folders(root):
-    "A table of folders that are classes, perhaps within folders of splits (`train/wheat/1.jpg`); `None` where there are none."
-    def classes(folder): return {d: files for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith('.') and (files := images_in(d))}
+    "A table of folders that are classes, perhaps within folders of splits (`train/wheat/1.jpg`); `None` for none."
+    def classes(folder):
+        folders = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith('.'))
+        return {d: files for d in folders if (files := images_in(d))}
     splits = {d: kind for d in sorted(root.iterdir()) if d.is_dir() and (kind := split_name(d.name))}
     found = [(p, d, kind) for s, kind in splits.items() for d, files in classes(s).items() for p in files]
     if not found and not images_in(root):
         found = [(p, d, None) for d, files in classes(root).items() for p in files]
         if any(d.name in FOLDERS or HELD_OUT.match(d.name) for _, d, _ in found): return
     if len({d.name for _, d, _ in found}) < 2: return
-    rows = pd.DataFrame(dict(image_name=[p.relative_to(root).as_posix() for p, *_ in found], tags=[[d.name] for _, d, _ in found]))
+    rows = pd.DataFrame(dict(image_name=[p.relative_to(root).as_posix() for p, *_ in found],
+                             tags=[[d.name] for _, d, _ in found]))
     if found[0][2]: rows['split'] = [kind for *_, kind in found]
     return LabelTable(root, rows, ['one folder a class'] + ['split by folder']*bool(found[0][2]), [])
 
 def read_table(path, label_delim:str='') -> pd.DataFrame: # `image_name`, `tags`
     "`image_name` and `tags` of a label table, checked; tags become sorted lists without repeats."
     table = raw_table(path, label_delim)
-    twice = table.rows.image_name.duplicated()
-    stop_at_faults([*table.findings, *[f for f in check_table(table.rows.image_name, table.rows.tags, Path(path).name) if twice.any() and f.check == 'names']], path)
+    stop_at_faults([*table.findings, *quality.check_names(table.rows.image_name)], path)
     return table.rows[['image_name', 'tags']].assign(tags=[sorted(set(tags)) for tags in table.rows.tags])
 
 # ---- what is in a folder -----------------------------------------------------------------------------------------
@@ -133,7 +142,8 @@ def _official(table):
     "Make a column of splits one of 'train' and 'valid', in place; what is to be said of it."
     rows = table.rows
     if 'split' not in rows: # a folder in the name tells as well
-        kinds = [next((k for part in re.split(r'[/\\]', n)[:-1] if (k := split_name(part))), '') for n in rows.image_name]
+        parts = [re.split(r'[/\\]', name)[:-1] for name in rows.image_name]
+        kinds = [next(filter(None, map(split_name, folders)), '') for folders in parts]
         if not {'train'} < set(kinds) <= {'train', 'valid', 'test'}: return
         rows['split'] = kinds
         table.read.append('split by folder')
@@ -141,7 +151,8 @@ def _official(table):
     if kinds == {'train', 'valid', 'test'}:
         left = int((rows.split == 'test').sum())
         table.rows = rows[rows.split != 'test'].reset_index(drop=True)
-        yield Finding('split column', f"{count(left, 'chip')} of the split test left out", 'note', todo="they are neither trained on nor scored")
+        yield Finding('split column', f"{count(left, 'chip')} of the split test left out", 'note',
+                      todo="they are neither trained on nor scored")
     elif kinds == {'train', 'test'}:
         rows['split'] = rows.split.replace('test', 'valid')
         yield Finding('split column', "the split test is the validation set", 'note')
@@ -151,7 +162,7 @@ def _official(table):
 
 def read_folder(root:Path, # a folder with a label table and images
                 label_delim:str='', # what separates tags, as in `raw_table`
-               ) -> tuple[LabelTable|None, list, list[str], list[Finding]]: # the table, a path or `None` a row, the vocab, all findings
+               ) -> tuple: # the `LabelTable` or `None`, a path or `None` for each row, the vocab, all findings
     "Read and check a folder's table and look for its images; faults are among the findings, and nothing is raised."
     findings, table = [], None
     try: table = raw_table(table_path(root), label_delim)
@@ -162,53 +173,68 @@ def read_folder(root:Path, # a folder with a label table and images
     findings += table.findings
     if ignored := [name for name in TABLES if (root/name).exists() and name != table.path.name]:
         findings.append(Finding('table', f"{table.path.name} is read, and not", 'note', ignored))
-    findings += check_table(table.rows.image_name, table.rows.tags, table.path.name)
+    findings += quality.check_table(table.rows.image_name, table.rows.tags, table.path.name)
     vocab = sorted({tag for tags in table.rows.tags for tag in tags})
     findings += _official(table)
     names = list(table.rows.image_name)
     paths, how, unclear = match_images(root, names)
     table.read += [f"{count(n, 'image name')} matched {said}" for said, n in how.items() if said]
-    return table, paths, vocab, [*findings, *check_same_file(names, paths), *_check_found(root, names, paths, unclear, vocab)]
+    findings += [*quality.check_same_file(names, paths), *_check_found(root, names, paths, unclear, vocab)]
+    return table, paths, vocab, findings
 
 def _check_found(root, names, paths, unclear, vocab):
     "Whether each row has its image and each image a row, and where missing ones may be had."
     homes = Counter(p.parent for p in paths if p is not None).most_common()
     missing = list(dict.fromkeys(n for n, p in zip(names, paths) if p is None))
     shown = [f'{n} (one of {some(unclear[n], 2)})' if n in unclear else n for n in missing]
-    if missing: yield Finding('images', f"{len(missing):,} of {len(names):,} chips have no image" if homes else f"none of {len(names):,} chips has its image",
-                              'FAULT', shown, _how_to_get(root, vocab, homes[0][0] if homes else None, missing, unclear))
+    if missing:
+        found = f"{len(missing):,} of {len(names):,} chips have no image"
+        if not homes: found = f"none of {len(names):,} chips has its image"
+        todo = _how_to_get(root, vocab, homes[0][0] if homes else None, missing, unclear)
+        yield Finding('images', found, 'FAULT', shown, todo)
     else: yield Finding('images', f"{some([f'{n:,} in {home}' for home, n in homes])}, one for each row")
-    used = set(paths)
-    unread = [f.name for f in map(root.joinpath, FOLDERS[:-1]) if f not in dict(homes) and images_in(f)] if homes else []
-    if unread: yield Finding('extra images', f"those in {unread[0]} are not read: more of the table's are in {homes[0][0]}", 'note')
-    if extra := [p.name for home, _ in homes for p in images_in(home) if p not in used]:
-        yield Finding('extra images', f"{len(extra):,} in {some([h for h, _ in homes], 1)} without a row", 'note', extra, "they are left alone")
+    used, read = set(paths), dict(homes)
+    unread = [f.name for f in map(root.joinpath, FOLDERS[:-1]) if homes and f not in read and images_in(f)]
+    if unread:
+        found = f"those in {unread[0]} are not read: more of the table's are in {homes[0][0]}"
+        yield Finding('extra images', found, 'note')
+    if extra := [p.name for home in read for p in images_in(home) if p not in used]:
+        found = f"{len(extra):,} in {some(list(read), 1)} without a row"
+        yield Finding('extra images', found, 'note', extra, "they are left alone")
 
 def _how_to_get(root, vocab, home, missing, unclear):
     "Where the `missing` images may be had; `home` is where others lie, `None` where there are none."
-    if unclear: return "write the folder in the table as well, such as " + next(iter(unclear.values()))[0].relative_to(root).as_posix()
+    if unclear:
+        such = next(iter(unclear.values()))[0].relative_to(root).as_posix()
+        return f"write the folder in the table as well, such as {such}"
     lost, place = {stem(re.split(r'[/\\]', name)[-1]) for name in missing}, home or root/'train'
     away = Counter(p.parent for p in walk_images(root) if stem(p.name) in lost).most_common(1)
-    if away: return f"{away[0][1]:,} of them lie in {away[0][0]}: " + (f"move them to {home}" if home else f"rename it to {place}")
-    others = Counter(Path(f).suffix for _, _, files in os.walk(root) for f in files if Path(f).stem in lost).most_common(1)
-    if others: return f"{others[0][1]:,} of them lie there as {others[0][0]}, which is not read: save them as .png"
+    if away:
+        (folder, n), = away
+        return f"{n:,} of them lie in {folder}: " + (f"move them to {home}" if home else f"rename it to {place}")
+    others = Counter(Path(f).suffix for *_, files in os.walk(root) for f in files if Path(f).stem in lost)
+    if others:
+        return f"{others.total():,} of them lie there as {some(list(others))}, which is not read: save them as .png"
     yours = f"put them into {place} ({', '.join(SUFFIXES[:3])} ...)"
     if home: return f"{yours}, or take their rows out"
-    if (archives := _archives(root)) or like_ours(vocab):
-        return f"planet-data get kaggle --to {root} {f'unpacks {some(archives)}' if archives else 'fetches them'}; or {yours}"
-    return yours
+    archives = some(_archives(root))
+    if _kaggles(root, vocab):
+        return f"planet-data get kaggle --to {root} {f'unpacks {archives}' if archives else 'fetches them'}; or {yours}"
+    return f"unpack {archives}; or {yours}" if archives else yours
 
-def from_folder(root, # a folder with a label table and its images in `train/`, `train-jpg/`, beside it or below; or a folder a class
+def from_folder(root, # a folder with a label table, and images in `train/`, beside it or below; or a folder a class
                 source:str=None, # what the chips are; the folder's path by default
-                label_delim:str='', # what separates tags: a character, 'space', or 'none' where a cell is one tag; '': detected
+                label_delim:str='', # what separates tags: a character, space, none (a cell is one tag); '': detected
+                **fields, # of `Chips`: `bands`, `limits`, `stats` of images that are not RGB of 8 bits
                ) -> Chips:
     """Chips from a folder, with whatever tags its own table has.
 
-    Raises `UserError` for every fault that `planet-data verify` finds in the table: none there, rows without a name, two rows
-    for a file, tags separated in several ways, missing images, fewer than two chips or tags.
+    Raises `UserError` for every fault that `planet-data verify` finds in the table: none there, rows without a name,
+    two rows for a file, tags separated in several ways, missing images, fewer than two chips or tags.
     """
     root = existing_folder(root)
     table, paths, vocab, findings = read_folder(root, label_delim)
     stop_at_faults(findings, root if table is None else table.path)
-    rows = table.rows.assign(tags=[sorted(set(tags)) for tags in table.rows.tags], path=paths).drop(columns='line', errors='ignore')
-    return Chips(rows, vocab, source or str(root), root, read=table.read, notes=notes(findings))
+    rows = table.rows.assign(tags=[sorted(set(tags)) for tags in table.rows.tags], path=paths)
+    return Chips(rows.drop(columns='line', errors='ignore'), vocab, source or str(root), root, read=table.read,
+                 notes=notes(findings), **fields)

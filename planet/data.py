@@ -7,7 +7,7 @@ __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'ChipLoaders', 'c
            'weather_dls']
 
 # %% ../nbs/02_data.ipynb #imports
-from .cli import UserError, progress # before fastai, whose import it quiets
+from .cli import UserError, progress, say # before fastai, whose import it quiets
 import numpy as np, torch
 from copy import deepcopy
 from dataclasses import replace
@@ -17,11 +17,12 @@ from fastai.data.transforms import IntToFloatTensor
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import DihedralItem
 from fasttransform import DisplayedTransform, Transform
+from io import IOBase
 from pathlib import Path
 from PIL import Image
 from .amazon import WEATHER
 from .chips import Chips
-from .images import ChipStore, leaving_data_behind
+from .images import ChipStore, check_chips, leaving_data_behind
 from .sources import find_chips
 from .splits import Split
 
@@ -34,13 +35,15 @@ def load_chips(
 ) -> tuple[Chips, ChipStore]: # the chips, and their pixels
     "Find the chips that `data` names and decode each once."
     chips = find_chips(data, label_delim)
-    store = ChipStore(chips.paths, size, progress)
-    return chips.without(store.bad, skip_bad), store
+    store = ChipStore(chips.paths, size, progress, limits=chips.limits)
+    checked = check_chips(chips, store, skip_bad)
+    say(*(f'data: {note}' for note in checked.notes[len(chips.notes):]))
+    return checked, store
 
 # %% ../nbs/02_data.ipynb #decode-chip
 class DecodeChip(DisplayedTransform):
-    "Decode a chip (path, PIL image, bytes, array) to a uint8 `TensorImage` `(3, size, size)`: a fastai `Transform`."
-    input_types = Path, str, bytes, Image.Image, np.ndarray # what `learn.predict` takes
+    "Decode a chip (all that `open_chip` takes) to a uint8 `TensorImage` `(3, size, size)`: a fastai `Transform`."
+    input_types = Path, str, bytes, IOBase, Image.Image, np.ndarray, torch.Tensor # what `learn.predict` takes
     def __init__(self,
         store:ChipStore, # decoded chips; one that it does not know is read from its file
     ): self.store = store

@@ -1,30 +1,35 @@
-"Folders and files: which there are, and opening regular ones alone. The label tables and the images are read through here."
+"Folders and files: which there are, the file of each image name, and opening regular files alone."
+import errno
+import os
+import re
+import stat
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
-import errno, os, re, stat, unicodedata
 from planet.cli import UserError, near_names
 
-__all__ = ['FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable', 'images_in', 'stem', 'walk_images',
-           'match_images', 'find_images']
+__all__ = ['FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable', 'images_in', 'stem',
+           'walk_images', 'match_images', 'find_images']
 
 FOLDERS = 'train', 'train-jpg', '.' # where a table's images usually lie
 
 SUFFIXES = '.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp' # of image files, in lower case
 
 def existing_folder(folder, option=''):
-    "`folder` as a path; `UserError`, which names the `option` it came with, and near names, where there is no such folder."
+    "`folder` as a path; `UserError`, which names the `option` it came with and near names, where there is none."
     root = Path(folder).expanduser()
     if root.is_dir(): return root
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
     raise UserError(f"{option}{root}: no such folder{near_names(root.name, siblings, 1)}")
 
-KINDS = ((stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a FIFO'), (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'))
+KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a FIFO', stat.S_IFSOCK: 'a socket', stat.S_IFCHR: 'a device',
+         stat.S_IFBLK: 'a device'}
 
 def open_regular(path):
-    "Open a file in binary mode; `OSError` where it is no regular file: a FIFO would block for ever, and a device never end."
+    "Open a file in binary mode; `OSError` where it is no regular file: a FIFO would block, and a device never end."
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        kind = next((name for test, name in KINDS if test(mode)), 'of another kind')
+        kind = KINDS.get(stat.S_IFMT(mode), 'of another kind')
         raise OSError(errno.EINVAL, f'not a regular file, but {kind}', str(path))
     return open(path, 'rb')
 
@@ -36,7 +41,8 @@ def why_unreadable(e:Exception) -> str:
 def images_in(folder) -> list[Path]:
     "The image files that lie in `folder`, by their names' endings; hidden ones are left out."
     if not folder.is_dir(): return []
-    return sorted(folder/e.name for e in os.scandir(folder) if e.name.lower().endswith(SUFFIXES) and not e.name.startswith('.'))
+    names = (e.name for e in os.scandir(folder))
+    return sorted(folder/n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith('.'))
 
 def stem(name:str) -> str:
     "A file's name without the ending of an image file."
@@ -69,25 +75,26 @@ def _listed(folder, names):
 def _folded(text): return unicodedata.normalize('NFC', text).casefold()
 def _unpadded(text): return re.sub(r'\d+', lambda m: str(int(m[0])), _folded(stem(text)))
 
-# how a name may be written otherwise than its file: what is said of it, and keys of a file and of a name
+# how a name may be written otherwise than its file: what is said of it, keys of a file, and the key of a name
 MATCHES = (('', lambda f: {f, stem(f)}, str),
            ('without regard to case', lambda f: {_folded(f), _folded(stem(f))}, _folded),
            ('with another ending', lambda f: {_folded(stem(f))}, lambda n: _folded(stem(n))),
            ('without leading zeros', lambda f: {_unpadded(f)}, _unpadded))
 
 def match_images(root:Path, # the folder with the images in one of `FOLDERS`, or anywhere below
-                 names, # image names as a table writes them: with or without ending, folder, the right case, leading zeros
-                ) -> tuple[list, Counter, dict]: # a path or `None` for each; how often each way of matching; name -> files it may be
+                 names, # image names as a table writes them: perhaps with folders, no ending, other case, fewer zeros
+                ) -> tuple[list, Counter, dict]: # a path or `None` for each; how they matched; name -> files it may be
     """Find the file of each image name. A name that is written as its file in the usual folders is found first.
 
-    Then all folders below `root` are searched: by the folders in the name as far as they agree, without regard to case, with
-    another ending, without leading zeros. Folders of other splits (`test`, `valid`) count only where a name has them.
+    Then all folders below `root` are searched: by the folders in the name as far as they agree, without regard to case,
+    with another ending, without leading zeros. Folders of other splits (`test`) count only where a name has them.
     """
     names = list(names)
     usual = sorted((_listed(root/f, names) for f in FOLDERS), key=len, reverse=True)
     found = {name: path for folder in reversed(usual) for name, path in folder.items()}
     for name in names:
-        if name not in found and os.path.isabs(name) and name.lower().endswith(SUFFIXES) and os.path.isfile(name): found[name] = Path(name)
+        whole = os.path.isabs(name) and name.lower().endswith(SUFFIXES)
+        if whole and name not in found and os.path.isfile(name): found[name] = Path(name)
     how, unclear = Counter(), {}
     missing = list(dict.fromkeys(name for name in names if name not in found))
     files = walk_images(root) if missing else []
@@ -107,7 +114,8 @@ def match_images(root:Path, # the folder with the images in one of `FOLDERS`, or
 
 def _common(ours, theirs):
     "How many folders agree, counted from the file up."
-    return next((n for n, (a, b) in enumerate(zip(reversed(ours), reversed(theirs))) if _folded(a) != _folded(b)), min(len(ours), len(theirs)))
+    pairs = enumerate(zip(reversed(ours), reversed(theirs)))
+    return next((n for n, (a, b) in pairs if _folded(a) != _folded(b)), min(len(ours), len(theirs)))
 
 def find_images(root, names) -> list: # a path or `None` for each
     "The file of each image name, as `match_images` finds it."

@@ -1,14 +1,16 @@
 """Checks of label tables and image files: one set, which training and `planet-data verify` run alike.
 
-Each check gives findings: a FAULT stops training with the same words that `verify` prints, a note is said once when chips are found.
+Each check gives findings: a FAULT stops training with the words that `verify` prints, a note is said once.
 """
+import re
 from collections import Counter
 from typing import NamedTuple
-import re
-from planet.amazon import NO_WEATHER, ROWS, ROWS_REPEATING, ROWS_UNSORTED, TAGS, WEATHER, like_ours, tag_counts, tag_sets
+from planet import amazon
+from planet.amazon import TAGS, WEATHER, like_ours, tag_counts, tag_sets
 from planet.cli import UserError, near_names
 
-__all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_same_file', 'check_readable', 'check_images', 'check_duplicates', 'mend']
+__all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_names', 'check_same_file',
+           'mend', 'check_readable', 'check_images', 'check_duplicates']
 
 class Finding(NamedTuple):
     "What one check found."
@@ -20,7 +22,8 @@ class Finding(NamedTuple):
 
     def __str__(self):
         "One line: what was found, examples, what to do."
-        return self.found + (f': {some(self.examples)}' if self.examples else '') + (f'; {self.todo}' if self.todo else '')
+        shown = f': {some(self.examples)}' if self.examples else ''
+        return self.found + shown + (f'; {self.todo}' if self.todo else '')
 
 def some(names, n:int=3) -> str:
     "The first `n` of `names`, and how many there are."
@@ -56,13 +59,13 @@ def check_table(names:list, # image names, a row a chip
     sets = [known[cell] for cell in tags]
     counts = tag_counts(sets)
     vocab = sorted(counts)
-    whole = like_ours(vocab) and len(names) == ROWS # all of the competition's table
+    whole = like_ours(vocab) and len(names) == amazon.ROWS # all of the competition's table
 
     if len(names) < 2: add('rows', f'a single chip in {where}', 'FAULT', todo="one is needed to train and one to score")
-    elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note', todo="a fifth of them is no chip: a larger `valid_pct`, such as 0.5")
+    elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note',
+                             todo="a fifth of them is no chip: a larger `valid_pct`, such as 0.5")
     else: add('rows', f'{len(names):,} in {where}')
-    if twice := [name for name, n in Counter(names).items() if n > 1]:
-        add('names', f"{count(len(twice), 'chip')} named more than once", 'FAULT', twice, "keep one row each, with all its tags")
+    found += check_names(names)
     if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',
                            todo="tagging needs two at least: give the chips without it a tag of their own")
     elif whole:
@@ -71,20 +74,29 @@ def check_table(names:list, # image names, a row a chip
         if odd: add('tags', f"{len(vocab)}, not as often as in the competition's table", 'note', odd,
                     "fetch the table again, if you have not changed it")
         else: add('tags', f"{len(vocab)}, each as often as in the competition's table")
-    else: add('tags', f"{len(vocab)}; the rarest, {min(vocab, key=counts.get)}, on {count(min(counts.values()), 'chip')}")
+    else:
+        rarest = min(vocab, key=counts.get)
+        add('tags', f"{len(vocab)}; the rarest, {rarest}, on {count(counts[rarest], 'chip')}")
     found += _check_spelling(vocab)
     repeating = [name for name, cell in zip(names, tags) if len(known[cell]) < len(cell)]
+    twice, quirk = f"{count(len(repeating), 'row')} with a tag twice", ": the competition's table is known for it"
     if not repeating: add('repeated tags', 'none in any row')
-    elif whole and len(repeating) == ROWS_REPEATING:
-        add('repeated tags', f"{count(len(repeating), 'row')} with a tag twice: the competition's table is known for it")
-    else: add('repeated tags', f"{count(len(repeating), 'row')} with a tag twice (harmless: counted once)", 'note', repeating)
-    unsorted = sum(n for cell, n in Counter(tags).items() if list(cell) != sorted(cell))
-    if like_ours(vocab): add('order of tags', f"{count(unsorted, 'row')} not in alphabetical order" + ": the competition's table is known for it"*(
-                             whole and unsorted == ROWS_UNSORTED) if unsorted else 'alphabetical in every row')
+    elif whole and len(repeating) == amazon.ROWS_REPEATING: add('repeated tags', twice + quirk)
+    else: add('repeated tags', f"{twice} (harmless: counted once)", 'note', repeating)
+    if like_ours(vocab):
+        odd = sum(n for cell, n in Counter(tags).items() if list(cell) != sorted(cell))
+        told = f"{count(odd, 'row')} not in alphabetical order" if odd else 'alphabetical in every row'
+        add('order of tags', told + quirk*(whole and odd == amazon.ROWS_UNSORTED))
     if bare := [name for name, cell in zip(names, tags) if not cell]:
         add('untagged', count(len(bare), 'chip'), 'note', bare, "taught as having none of the tags")
     if set(WEATHER) <= set(vocab): found.append(_check_weather(dict(zip(names, sets)), whole))
     return found
+
+def check_names(names:list) -> list[Finding]:
+    "Image names that stand in more than one row."
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    found = f"{count(len(twice), 'chip')} named more than once"
+    return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
 
 def _check_spelling(vocab):
     "Tags of another data set are right as they are, unless two of them seem to be one; the competition's are known."
@@ -94,11 +106,13 @@ def _check_spelling(vocab):
     for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', t.casefold()), []).append(t)
     twins = [' = '.join(same) for same in alike.values() if len(same) > 1]
     nothing = [t for t in vocab if t.casefold() in ('nan', 'na', 'n/a', 'none', 'null', '-')]
-    if unknown: yield Finding('tag names', f"{count(len(unknown), 'tag')} not among the competition's 17", 'note', unknown,
-                              "learnt as another tag: correct the table if it is a slip")
+    if unknown: yield Finding('tag names', f"{count(len(unknown), 'tag')} not among the competition's 17", 'note',
+                              unknown, "learnt as another tag: correct the table if it is a slip")
     if twins: yield Finding('tag names', "alike but for their spelling", 'note', twins, "learnt as different tags")
-    if nothing: yield Finding('tag names', "words for an empty cell among the tags", 'note', nothing, "learnt as tags: leave the cell empty for none")
-    if ours and not unknown + twins: yield Finding('tag names', "all among the competition's 17 (which spells artisinal_mine so)")
+    if nothing: yield Finding('tag names', "words for an empty cell among the tags", 'note', nothing,
+                              "learnt as tags: leave the cell empty for none")
+    if ours and not unknown + twins:
+        yield Finding('tag names', "all among the competition's 17 (which spells artisinal_mine so)")
 
 def _check_weather(tags, whole):
     "Weather is exactly one of four, and `cloudy` excludes all other tags; `tags` has a tuple for each image name."
@@ -107,11 +121,12 @@ def _check_weather(tags, whole):
     mixed = [name for name, these in tags.items() if 'cloudy' in these and len(these) > 1 and len(weather[name]) == 1]
     right = "exactly one a chip, and cloudy alone"
     if not odd and not mixed: return Finding('weather', right)
-    if whole and set(odd) <= NO_WEATHER and not mixed:
+    if whole and set(odd) <= amazon.NO_WEATHER and not mixed:
         return Finding('weather', f"{right}; {some(odd)} has none: the competition's table is known for it")
-    said = [f"{name} ({' and '.join(weather[name]) or 'none'})" for name in odd] + [f'{name} (cloudy and more)' for name in mixed]
-    return Finding('weather', f"{count(len(said), 'chip')} without exactly one of {', '.join(WEATHER)}, or cloudy and more", 'note', said,
-                   "experiments on the weather leave out chips that have none or several")
+    said = [f"{name} ({' and '.join(weather[name]) or 'none'})" for name in odd]
+    said += [f'{name} (cloudy and more)' for name in mixed]
+    found = f"{count(len(said), 'chip')} without exactly one of {', '.join(WEATHER)}, or cloudy and more"
+    return Finding('weather', found, 'note', said, "experiments on weather leave out chips that have none or several")
 
 def check_same_file(names:list, # image names
                     paths:list, # the file of each, or `None`
@@ -121,20 +136,23 @@ def check_same_file(names:list, # image names
     for name, path in dict(zip(names, paths)).items():
         if path is not None: rows.setdefault(path, []).append(name)
     twice = [' = '.join(same) for same in rows.values() if len(same) > 1]
-    return [Finding('names', f"{count(len(twice), 'file')} named by two rows", 'FAULT', twice, "keep one row each")]*bool(twice)
+    found = f"{count(len(twice), 'file')} named by two rows"
+    return [Finding('names', found, 'FAULT', twice, "keep one row each")]*bool(twice)
 
 # ---- the images --------------------------------------------------------------------------------------------------
 
-REMARKS = {'CMYK': "read as RGB (the competition's JPEGs have four components)", 'L': 'grey, read as RGB', '1': 'black and white, read as RGB',
-           'LA': 'grey; its transparency is dropped', 'RGBA': 'transparency is dropped', 'P': 'a palette, read as RGB',
-           'I;16': 'grey of 16 bits, scaled to 8', 'I;16B': 'grey of 16 bits, scaled to 8', 'I': 'grey of 16 bits, scaled to 8'}
+SCALED = 'grey of 16 bits, scaled to 8'
+REMARKS = {'CMYK': "read as RGB (the competition's JPEGs have four components)", 'L': 'grey, read as RGB',
+           '1': 'black and white, read as RGB', 'LA': 'grey; its transparency is dropped',
+           'RGBA': 'transparency is dropped', 'P': 'a palette, read as RGB',
+           'I;16': SCALED, 'I;16B': SCALED, 'I': SCALED}
 
 def mend(bad) -> str:
     "What to do with files that cannot be read, from what is wrong with each."
-    todo = []
-    for why in bad:
-        todo.append("allow yourself to read them (chmod u+r)" if 'ermission' in why else "save them as RGB or grey of 8 bits" if why.startswith('mode ') else
-                    "put the images themselves there" if why.startswith(('not a regular', 'No such')) else "fetch them again")
+    known = {'Permission denied': "allow yourself to read them (chmod u+r)",
+             'mode ': "save them as RGB or grey of 8 bits",
+             'not a regular': "put the images themselves there", 'No such': "put the images themselves there"}
+    todo = [next((do for start, do in known.items() if why.startswith(start)), "fetch them again") for why in bad]
     return ', '.join(dict.fromkeys(todo))
 
 def check_readable(names:list, # of all chips
@@ -148,19 +166,22 @@ def check_readable(names:list, # of all chips
 def check_images(names:list, # of the chips, as a user knows them
                  infos:list, # an `ImageInfo` of each
                 ) -> list[Finding]:
-    "Check what was found while image files were decoded: which cannot be read, may be damaged, differ in size or in mode."
+    "Check what decoding the image files has found: which cannot be read, may be damaged, differ in size or in mode."
     found = []
     def add(*args): found.append(Finding(*args))
     def said(rows, what): return [f'{names[i]} ({getattr(infos[i], what)})' for i in rows]
     if any(o.bad for o in infos): found.append(check_readable(names, [o.bad for o in infos]))
     else: add('files', f"{len(names):,} read to their end")
     if odd := [i for i, o in enumerate(infos) if o.odd]:
-        add('damage', f"{count(len(odd), 'file')} can be read, but may be damaged", 'note', said(odd, 'odd'), "look at them, or fetch them again")
+        add('damage', f"{count(len(odd), 'file')} can be read, but may be damaged", 'note', said(odd, 'odd'),
+            "look at them, or fetch them again")
     read = [i for i, o in enumerate(infos) if not o.bad]
     sizes, modes = (Counter(getattr(infos[i], what) for i in read).most_common() for what in ('size', 'mode'))
     if len(sizes) == 1: add('sizes', f'{sizes[0][0]}, all {len(read):,}')
-    elif sizes: add('sizes', f'{len(sizes)} of them, {some([f"{size} {c:,}" for size, c in sizes])}; odd', 'note',
-                    said([i for i in read if infos[i].size != sizes[0][0]], 'size'), "each is cropped and scaled to one square")
+    elif sizes:
+        odd = [i for i in read if infos[i].size != sizes[0][0]]
+        add('sizes', f'{len(sizes)} of them, {some([f"{size} {c:,}" for size, c in sizes])}; odd', 'note',
+            said(odd, 'size'), "each is cropped and scaled to one square")
     if modes: add('modes', ', '.join(f'{m} {c:,}' + (f': {REMARKS[m]}' if m in REMARKS else '') for m, c in modes),
                   'ok' if {m for m, _ in modes} <= {'RGB', 'CMYK'} else 'note')
     return found
@@ -177,5 +198,6 @@ def check_duplicates(names:list, # of the chips, as a user knows them
     if not same: return Finding('duplicates', "none: no two chips have equal pixels")
     shown = [' = '.join(names[i] for i in g[:3]) + ' = ...'*(len(g) > 3) for g in (differ or same)]
     tell = f" ({len(differ):,} with different tags)" if differ else ''
-    return Finding('duplicates', f"{sum(map(len, same)):,} chips have equal pixels, in {count(len(same), 'group')}{tell}", 'note', shown,
-                   "kept on one side of a split" + ("; correct their tags" if differ else ''))
+    found = f"{sum(map(len, same)):,} chips have equal pixels, in {count(len(same), 'group')}{tell}"
+    todo = "kept on one side of a split" + ("; correct their tags" if differ else '')
+    return Finding('duplicates', found, 'note', shown, todo)

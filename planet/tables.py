@@ -1,20 +1,24 @@
-"Read a label table as people have them: any encoding, delimiter, column names, tag separator; one-hot columns or a row a tag."
+"Read a label table in any common form: encoding, delimiter, column names, tag separator, one-hot columns, a row a tag."
+import codecs
+import csv
+import io
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-import codecs, csv, io, re, unicodedata
 import pandas as pd
 from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
-from planet.quality import Finding, count, some
+from planet.quality import Finding, count
 
 __all__ = ['LabelTable', 'raw_table', 'read_text', 'clean', 'find_delim', 'split_tags', 'split_name']
 
-NAMES = ('image_name', 'image', 'image_id', 'img', 'filename', 'file_name', 'fname', 'file', 'path', 'filepath', 'file_path',
-         'image_path', 'name', 'id')
+NAMES = ('image_name', 'image', 'image_id', 'img', 'filename', 'file_name', 'fname', 'file', 'path', 'filepath',
+         'file_path', 'image_path', 'name', 'id')
 TAGS = 'tags', 'tag', 'labels', 'label', 'classes', 'class', 'categories', 'category'
 SPLITS, GROUPS = ('split', 'is_valid'), ('group', 'scene', 'site', 'scene_id', 'site_id')
-NOTHING = {'nan', 'NaN', 'NAN', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'None', 'null', 'NULL', '-', '--'} # cells that mean an empty one
+NOTHING = {'nan', 'NaN', 'NAN', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'None', 'null', 'NULL', '-', '--'} # for none
 YES, NO = ('1', '1.0', 'true', 'yes'), ('0', '0.0', 'false', 'no', '')
 TRAIN, VALID = ('train', 'training'), ('valid', 'validation', 'val', 'dev', 'holdout', 'eval')
 
@@ -22,7 +26,7 @@ TRAIN, VALID = ('train', 'training'), ('valid', 'validation', 'val', 'dev', 'hol
 class LabelTable:
     "A label table in one form, whatever form its file has."
     path: Path
-    rows: pd.DataFrame # a row a chip: `image_name`, `tags` (a list, as written), `line` of the file; perhaps `split`, `group`
+    rows: pd.DataFrame # a row a chip: `image_name`, `tags` (a list, as written), `line`; perhaps `split`, `group`
     read: list[str] # how the file was read, where it is not the plain form
     findings: list[Finding] # what is wrong with it or worth knowing
 
@@ -35,20 +39,21 @@ def read_text(path) -> tuple[str, str]: # the text, and its encoding
     except OSError as e:
         todo = ': allow yourself to read it (chmod u+r)' if isinstance(e, PermissionError) else ''
         raise UserError(f'{path} cannot be read ({why_unreadable(e)}){todo}') from None
-    if data.startswith(b'PK\3\4'): raise UserError(f'{path} is an Excel workbook or an archive, not text: save it as CSV')
+    if data.startswith(b'PK\3\4'):
+        raise UserError(f'{path} is an Excel workbook or an archive, not text: save it as CSV')
     zeros = [data[i::2].count(0) > len(data)/8 for i in (0, 1)] # UTF-16 of Latin letters: every other byte
-    encoding = ('utf-16' if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else
-                'utf-16-be' if zeros == [True, False] else 'utf-16-le' if zeros == [False, True] else 'utf-8-sig')
-    for encoding in (encoding, 'cp1252'):
+    likely = ('utf-16' if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else
+              'utf-16-be' if zeros == [True, False] else 'utf-16-le' if zeros == [False, True] else 'utf-8-sig')
+    for encoding in (likely, 'cp1252'):
         try: text = data.decode(encoding)
         except UnicodeDecodeError: continue
-        if not re.search('[\0-\x08\x0e-\x1f]', text): return text, encoding.removesuffix('-sig').removesuffix('-le').removesuffix('-be')
+        if not re.search('[\0-\x08\x0e-\x1f]', text): return text, re.sub('-(sig|le|be)$', '', encoding)
     raise UserError(f'{path} is no text in UTF-8, UTF-16 or cp1252, so no table: save it as CSV in UTF-8')
 
 HIDDEN = dict.fromkeys(map(ord, '\u200b\u200c\u200d\u2060\ufeff\u00ad')) # zero-width characters and the soft hyphen
 
 def clean(text:str) -> str:
-    "`text` in Unicode's composed form (NFC), with plain spaces for all kinds of them and without zero-width characters."
+    "`text` in Unicode's composed form (NFC), with plain spaces and without zero-width characters."
     if text.isascii(): return text
     text = unicodedata.normalize('NFC', text.translate(HIDDEN))
     return ''.join(' ' if unicodedata.category(c) == 'Zs' else c for c in text)
@@ -59,7 +64,7 @@ def _records(path):
     "The header and the rows `(line, cells)` of a table of text, and how they were read."
     text, encoding = read_text(path)
     lines = text.splitlines()
-    excel = re.fullmatch(r'sep=(.)', lines[0].strip('"')) if lines else None # a first line that Excel writes and reads
+    excel = re.fullmatch(r'sep=(.)', lines[0].strip('"')) if lines else None # a first line for Excel
     if excel: text = text.split('\n', 1)[-1]
     head = next((line for line in text.splitlines() if line.strip(' ,;|\t"')), '')
     if not head: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip")
@@ -68,9 +73,11 @@ def _records(path):
         return sum(any(n in names for n in known) for known in (NAMES, TAGS)), len(names)
     delim = excel[1] if excel else max(',;\t|', key=fit)
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delim, strict=True)
-    try: records = [(reader.line_num + bool(excel), row) for row in reader if len(row) > 1 or any(map(str.strip, row))]
-    except csv.Error as e: raise UserError(f'{path}, line {reader.line_num + bool(excel)}: no table of separated values: {e}') from None
-    start = next(i for i, (_, row) in enumerate(records) if any(c.strip() for c in row)) # Excel may write empty rows above
+    above = bool(excel)
+    try: records = [(reader.line_num + above, row) for row in reader if len(row) > 1 or any(map(str.strip, row))]
+    except csv.Error as e:
+        raise UserError(f'{path}, line {reader.line_num + above}: no table of separated values: {e}') from None
+    start = next(i for i, (_, row) in enumerate(records) if any(map(str.strip, row))) # empty rows may stand above
     (_, header), *rows = records[start:]
     while not header[-1].strip(): header.pop() # a delimiter at the end of each line
     said = [f'encoding {encoding}']*(encoding != 'utf-8')
@@ -85,9 +92,11 @@ def _columns(path, header):
     if twice := [h for h, n in Counter(plain).items() if n > 1 and h in (*NAMES, *TAGS, *SPLITS)]:
         raise UserError(f'{path} has two columns {twice[0]}: keep one')
     at = [next((plain.index(n) for n in known if n in plain), None) for known in (NAMES, TAGS, SPLITS, GROUPS)]
-    if at[1] is None and at[0] is not None and len(header) - sum(i is not None for i in at) > 1: return at # perhaps one-hot
+    others = len(header) - sum(i is not None for i in at)
+    if at[1] is None and at[0] is not None and others > 1: return at # perhaps one-hot
     if missing := [n for n, i in zip(('image_name', 'tags'), at) if i is None]:
-        first = "; its first line looks like data: put a line image_name,tags above it" if any(re.search(r'\.\w{3,4}$', h) for h in header) else ''
+        data = any(re.search(r'\.\w{3,4}$', h) for h in header)
+        first = "; its first line looks like data: put a line image_name,tags above it" if data else ''
         raise UserError(f"{path} has no column {' and no column '.join(missing)} (it has {', '.join(header)}): "
                         f"name its columns image_name,tags{first}")
     return at
@@ -96,11 +105,14 @@ def _one_hot(path, header, rows, at):
     "The tags of each row from columns of zeros and ones, one a tag."
     columns = [i for i, h in enumerate(header) if h and i not in at]
     values = {i: {line: row[i].strip().casefold() for line, row in rows} for i in columns}
-    odd = {i: next((line, v) for line, v in of.items() if v not in YES + NO) for i, of in values.items() if set(of.values()) - {*YES, *NO}}
-    if len(odd) == len(columns): raise UserError(f"{path} has no column tags (it has {', '.join(header)}): name its columns image_name,tags")
+    wrong = {i: [(line, v) for line, v in of.items() if v not in YES + NO] for i, of in values.items()}
+    odd = {i: found[0] for i, found in wrong.items() if found}
+    if len(odd) == len(columns):
+        raise UserError(f"{path} has no column tags (it has {', '.join(header)}): name its columns image_name,tags")
     if odd:
         i, (line, value) = next(iter(odd.items()))
-        raise UserError(f"{path} has no column tags, and one-hot columns hold 0 and 1 alone: {header[i]} has {value!r} in row {line}. "
+        raise UserError(f"{path} has no column tags, and one-hot columns hold 0 and 1 alone: "
+                        f"{header[i]} has {value!r} in row {line}. "
                         "Take out columns that are no tags, or name a column tags")
     return [[header[i] for i in columns if values[i][line] in YES] for line, _ in rows], len(columns)
 
@@ -109,8 +121,8 @@ def _one_hot(path, header, rows, at):
 def find_delim(cells) -> str: # a separator, 'space' or 'list'; '' where they differ
     """What separates the tags in the cells of a column: spaces, `,`, `;`, `|` or lists as Python and JSON write them.
 
-    Tags of several words stay whole where another separator is used. A column is a mixture where splitting at spaces as well
-    would leave fewer different tags, or find ones that stand alone elsewhere.
+    Tags of several words stay whole where another separator is used. A column is a mixture where splitting at spaces as
+    well would leave fewer different tags, or find ones that stand alone elsewhere.
     """
     full = [c for c in cells if c]
     lists = [c for c in full if c[0]+c[-1] in ('[]', '()', '{}')]
@@ -121,7 +133,8 @@ def find_delim(cells) -> str: # a separator, 'space' or 'list'; '' where they di
     pieces = {p.strip() for c in full for p in c.split(found[0])} - {''}
     spaced = [p.split() for p in pieces if len(p.split()) > 1]
     single = {w for p in pieces for w in p.split()}
-    mixed = len(single) < len(pieces) or any(pieces >= set(p) for p in spaced) or sum(not pieces.isdisjoint(p) for p in spaced) > len(spaced)/2
+    mixed = (len(single) < len(pieces) or any(pieces >= set(p) for p in spaced)
+             or sum(not pieces.isdisjoint(p) for p in spaced) > len(spaced)/2)
     return '' if spaced and mixed else found[0]
 
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
@@ -144,83 +157,99 @@ def _cells_to_tags(names, lines, cells, label_delim):
     "Tags of each cell, how they were separated, and findings."
     delim = {' ': 'space', 'tab': '\t', r'\t': '\t'}.get(label_delim, label_delim) or find_delim(cells)
     if not delim:
-        odd = [f'row {line} ({cell})' for line, cell in zip(lines, cells) if re.search(r'[,;|\t\[\]]', cell)]
-        rest = next((f'row {line} ({cell})' for line, cell in zip(lines, cells) if cell and not re.search(r'[,;|\t\[\]]', cell)), None)
-        fault = Finding('separators', "tags are not separated in one way", 'FAULT', odd[:2] + [rest]*bool(rest),
+        marked, plain = [], []
+        for line, cell in zip(lines, cells):
+            if cell: (marked if re.search(r'[,;|\t\[\]]', cell) else plain).append(f'row {line} ({cell})')
+        fault = Finding('separators', "tags are not separated in one way", 'FAULT', marked[:2] + plain[:1],
                         "use one separator in all rows, or name it: `label_delim`")
         return [re.split(r'[\s,;|]+', c.strip('[](){}')) if c else [] for c in cells], [], [fault]
     notes = []
     if delim == 'space' and not label_delim:
-        sets, shared = {c for c in cells if len(c.split()) > 1}, Counter(w for c in set(cells) for w in set(c.split()))
+        sets = sorted({c for c in cells if len(c.split()) > 1})
+        shared = Counter(w for c in set(cells) for w in set(c.split()))
         if sets and max(shared.values()) == 1: # words that always come together
             if _repeats(names): delim = 'none' # a row a tag
-            else: notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note', sorted(sets),
-                                   "where such a cell is one tag: `label_delim` none")]
+            else: notes = [Finding('separators', 'words that only come together are read as tags of their own', 'note',
+                                   sets, "where such a cell is one tag: `label_delim` none")]
     known = {c: split_tags(c, delim) for c in set(cells)} # few sets of tags, on many chips
     tags = [known[c] for c in cells]
-    shown = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}.get(delim, f'"{delim}"')
+    names = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}
+    shown = names.get(delim, f'"{delim}"')
     return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
 
 def split_name(value:str) -> str:
     "'train', 'valid' or 'test' for what a table calls a split; '' for what is none."
     value = value.strip().casefold()
-    return 'train' if value in TRAIN else 'valid' if value in VALID else 'test' if value in ('test', 'testing') else ''
+    known = dict(train=TRAIN, valid=VALID, test=('test', 'testing'))
+    return next((split for split, words in known.items() if value in words), '')
 
 def _split_column(header, column, cells, lines):
     "The split of each row from a column `split` or `is_valid`, and findings."
-    if header == 'is_valid': found = ['valid' if c.casefold() in YES else 'train' if c.casefold() in NO else '' for c in cells]
+    if header == 'is_valid':
+        sides = dict.fromkeys(YES, 'valid') | dict.fromkeys(NO, 'train')
+        found = [sides.get(c.casefold(), '') for c in cells]
     else: found = [split_name(c) for c in cells]
     if odd := [f'row {line} ({cell or "empty"})' for line, cell, split in zip(lines, cells, found) if not split]:
-        return found, [Finding('split column', f"{count(len(odd), 'row')} of column {column} name no split", 'FAULT', odd,
-                               "write train, valid or test; True or False in is_valid; or take the column out")]
+        said = f"{count(len(odd), 'row')} of column {column} name no split"
+        todo = "write train, valid or test; True or False in is_valid; or take the column out"
+        return found, [Finding('split column', said, 'FAULT', odd, todo)]
     return found, []
 
 # ---- the table ---------------------------------------------------------------------------------------------------
 
-def raw_table(path, # a label table
-              label_delim:str='', # what separates tags: a character, 'space', or 'none' where a cell is one tag; '': detected
-             ) -> LabelTable:
-    "Read a label table; raises `UserError` where it is none. What is wrong with single rows is in its `findings`."
-    header, rows, delim, read = _records(path)
-    at = name, tag, split, group = _columns(path, header)
+def _filled_rows(path, header, rows, name, tag, delim):
+    "The rows `(line, cells)` that name an image, as many cells as the header has, and findings about the others."
     findings = []
     filled = [(line, row) for line, row in rows if any(map(str.strip, row))]
-    if blank := len(rows) - len(filled): findings.append(Finding('empty rows', f"{count(blank, 'row')} without any content left out", 'note'))
-    rows = filled
-    if not rows: raise UserError(f"{path} has a header and no rows: it needs a row a chip")
-    changed = sum(not c.isascii() and clean(c) != c for _, row in rows for c in row)
-    if changed: findings.append(Finding('characters', f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters", 'note',
-                                        todo="read as plain spaces, without them, and composed"))
+    if not filled: raise UserError(f"{path} has a header and no rows: it needs a row a chip")
+    if blank := len(rows) - len(filled):
+        findings.append(Finding('empty rows', f"{count(blank, 'row')} without any content left out", 'note'))
+    if changed := sum(not c.isascii() and clean(c) != c for _, row in filled for c in row):
+        found = f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters"
+        findings.append(Finding('characters', found, 'note', todo="read as plain spaces, without them, and composed"))
     plain = []
-    for line, row in rows:
+    for line, row in filled:
         row = [clean(c).strip() for c in row] + ['']*(len(header)-len(row))
         extra = row[len(header):]
         while extra and not extra[-1]: extra.pop()
         if extra and tag != len(header)-1:
-            raise UserError(f"{path}, row {line}: more cells than names in its header: put quotes around tags that commas separate")
+            raise UserError(f"{path}, row {line}: more cells than names in its header: "
+                            "put quotes around tags that commas separate")
         if extra: row[tag] = delim.join([row[tag], *extra]) # tags separated as the columns are, without quotes
         plain.append((line, row))
     if nameless := [f'row {line}' for line, row in plain if not row[name]]:
-        findings.append(Finding('names', f"{count(len(nameless), 'row')} without an image name", 'FAULT', nameless, "write the name, or take the row out"))
-    plain = [(line, row) for line, row in plain if row[name]]
-    lines, names = [line for line, _ in plain], [row[name] for _, row in plain]
+        found = f"{count(len(nameless), 'row')} without an image name"
+        findings.append(Finding('names', found, 'FAULT', nameless, "write the name, or take the row out"))
+    return [(line, row) for line, row in plain if row[name]], findings
+
+def raw_table(path, # a label table
+              label_delim:str='', # what separates tags: a character, 'space', 'none' (a cell is one tag); '': detected
+             ) -> LabelTable:
+    "Read a label table; raises `UserError` where it is none. What is wrong with single rows is in its `findings`."
+    header, rows, delim, read = _records(path)
+    at = name, tag, split, group = _columns(path, header)
+    rows, findings = _filled_rows(path, header, rows, name, tag, delim)
+    def column(i): return [row[i] for _, row in rows]
+    lines = [line for line, _ in rows]
     used = [header[i] for i in (name, tag) if i is not None]
     if used not in (['image_name', 'tags'], ['image_name']): read.append(f"columns {','.join(used)}")
     if tag is None:
-        tags, n = _one_hot(path, header, plain, at)
+        tags, n = _one_hot(path, header, rows, at)
         read.append(f"{count(n, 'one-hot column')}")
     else:
-        cells = [row[tag] for _, row in plain]
-        if nothing := Counter(c for c in cells if c in NOTHING):
-            findings.append(Finding('empty tags', f"{count(nothing.total(), 'cell')} read as no tags", 'note', [f'{c} ({n})' for c, n in nothing.items()]))
-        tags, said, found = _cells_to_tags(names, lines, ['' if c in NOTHING else c for c in cells], label_delim)
+        cells = column(tag)
+        if empty := Counter(c for c in cells if c in NOTHING):
+            found = f"{count(empty.total(), 'cell')} read as no tags"
+            findings.append(Finding('empty tags', found, 'note', [f'{c} ({n})' for c, n in empty.items()]))
+        cells = ['' if c in NOTHING else c for c in cells]
+        tags, said, found = _cells_to_tags(column(name), lines, cells, label_delim)
         read, findings = read + said, findings + found
-    table = pd.DataFrame(dict(image_name=names, tags=pd.Series(tags, dtype=object), line=lines))
+    table = pd.DataFrame(dict(image_name=column(name), tags=pd.Series(tags, dtype=object), line=lines))
     if split is not None:
-        table['split'], found = _split_column(_header([header[split]])[0], header[split], [row[split] for _, row in plain], lines)
+        table['split'], found = _split_column(_header([header[split]])[0], header[split], column(split), lines)
         findings += found
         read.append(f'split by column {header[split]}')
-    if group is not None: table['group'] = [row[group] for _, row in plain]
+    if group is not None: table['group'] = column(group)
     if tag is not None: table = _joined(table, read)
     return LabelTable(Path(path), table, read, findings)
 

@@ -1,13 +1,17 @@
-"`planet-data verify` and `stats`: whatever is wrong with a folder is told, all of it, and training agrees about the faults."
-import io, json, shutil, sys
-import numpy as np, pandas as pd, pytest
+"`planet-data verify` and `stats`: all that is wrong with a folder is told, and training agrees about the faults."
+import io
+import json
+import shutil
+import sys
+import numpy as np
+import pandas as pd
+import pytest
 from conftest import shared
 from PIL import Image
-from planet.tools import planet_data as commands
+from planet import images
 from planet.cli import UserError
 from planet.data import load_chips
-from planet import images
-from planet.tools import verify as check
+from planet.tools import planet_data as commands, verify as check
 from planet.tools.stats import count_tags, stats
 from planet.tools.verify import verify
 
@@ -18,7 +22,8 @@ def states(report): return dict(zip(report.table.check, report.table.state))
 def table(folder): return pd.read_csv(folder/'train_v2.csv', dtype=str, keep_default_na=False)
 def rewrite(folder, change): change(table(folder)).to_csv(folder/'train_v2.csv', index=False)
 def image(folder, i): return folder/'train-jpg'/f'train_{i}.jpg'
-def retag(folder, tags): rewrite(folder, lambda t: t.assign(tags=[tags.get(n, old) for n, old in zip(t.image_name, t.tags)]))
+def retag(folder, tags):
+    rewrite(folder, lambda t: t.assign(tags=[tags.get(n, old) for n, old in zip(t.image_name, t.tags)]))
 def trains(folder):
     try: return bool(load_chips(str(folder), 32))
     except UserError: return False
@@ -80,7 +85,8 @@ NOTES = dict(
     copies=(lambda f: shutil.copy(image(f, 3), image(f, 5)), 'duplicates', ['train_3 = train_5']),
     repeat=(lambda f: retag(f, {'train_1': 'clear clear primary'}), 'repeated tags', ['train_1']),
     untagged=(lambda f: retag(f, {'train_1': ''}), 'untagged', ['train_1']),
-    slip=(lambda f: retag(f, {'train_1': 'artisanal_mine clear'}), 'tag names', ['artisanal_mine, did you mean artisinal_mine?']),
+    slip=(lambda f: retag(f, {'train_1': 'artisanal_mine clear'}), 'tag names',
+          ['artisanal_mine, did you mean artisinal_mine?']),
     no_weather=(lambda f: retag(f, {'train_1': 'primary'}), 'weather', ['train_1 (none)']),
     two_weathers=(lambda f: retag(f, {'train_1': 'clear haze'}), 'weather', ['train_1 (clear and haze)']),
     cloudy_more=(lambda f: retag(f, {'train_1': 'cloudy road'}), 'weather', ['train_1 (cloudy and more)']))
@@ -108,8 +114,10 @@ def test_it_goes_on_after_a_fault(folder):
     shutil.copy(image(folder, 20), image(folder, 21))
     report = verify(folder)
     assert {c for c, s in states(report).items() if s == 'FAULT'} == {'names', 'images', 'files'}
-    assert row(report, 'files').examples[1] == 'train_8 (no image)' and row(report, 'files').examples[0] == 'train_4 (truncated)'
-    assert row(report, 'duplicates').examples == ['train_20 = train_21'] and 'in 1 group (1 with different tags)' in row(report, 'duplicates').found
+    assert row(report, 'files').examples[1] == 'train_8 (no image)'
+    assert row(report, 'files').examples[0] == 'train_4 (truncated)'
+    assert row(report, 'duplicates').examples == ['train_20 = train_21']
+    assert 'in 1 group (1 with different tags)' in row(report, 'duplicates').found
     assert str(report).splitlines()[-1].endswith('has 3 faults and 1 note')
 
 def test_images_without_a_table_are_read_as_well(folder):
@@ -117,7 +125,8 @@ def test_images_without_a_table_are_read_as_well(folder):
     (folder/'train_v2.csv').unlink()
     cut(folder)
     report = verify(folder)
-    assert 'several tables, none called' in row(report, 'table').found and 'rename the right one of a.csv, b.csv to labels.csv' in row(report, 'table').found
+    assert 'several tables, none called' in row(report, 'table').found
+    assert 'rename the right one of a.csv, b.csv to labels.csv' in row(report, 'table').found
     assert row(report, 'files').examples[0] == 'train_4.jpg (truncated)'
 
 def test_where_missing_images_may_be(folder):
@@ -142,7 +151,8 @@ def test_suffixes_as_cameras_write_them(folder):
 
 def test_a_strangers_tags_are_right_as_they_are(tmp_path):
     for i in range(6): (tmp_path/f'{i}.png').write_bytes(coded(noise(i), format='PNG'))
-    (tmp_path/'labels.csv').write_text(HEAD + ''.join(f'{i},{("Wheat", "rye zebra-crossing", "rye")[i%3]}\n' for i in range(6)))
+    rows = [f'{i},{("Wheat", "rye zebra-crossing", "rye")[i%3]}\n' for i in range(6)]
+    (tmp_path/'labels.csv').write_text(HEAD + ''.join(rows))
     report = verify(tmp_path)
     assert set(report.table.state) == {'ok'} and not {'weather', 'tag names'} & set(report.table.check)
     (tmp_path/'labels.csv').write_text(HEAD + ''.join(f'{i},{"Wheat" if i%2 else "wheat rye"}\n' for i in range(6)))
@@ -158,7 +168,8 @@ def whole(data):
     try: return bool(Image.open(io.BytesIO(data)).load())
     except Exception: return False
 
-@pytest.mark.parametrize('kwargs', [dict(), dict(progressive=True), dict(mode='CMYK'), dict(subsampling=0, quality=95), dict(restart_marker_rows=1)],
+@pytest.mark.parametrize('kwargs', [dict(), dict(progressive=True), dict(mode='CMYK'), dict(subsampling=0, quality=95),
+    dict(restart_marker_rows=1)],
                          ids=['baseline', 'progressive', 'four components', 'no subsampling', 'restarts'])
 def test_an_eighth_of_a_jpeg_finds_what_all_of_it_finds(tmp_path, kwargs):
     "Decoding small is quicker; it must see a file that is cut short wherever decoding in full does."
@@ -189,12 +200,11 @@ def test_damage_that_can_be_read(folder):
 def test_the_same_picture_in_other_bytes(folder):
     data = image(folder, 3).read_bytes()
     image(folder, 5).write_bytes(data[:2] + b'\xff\xfe\x00\x07tagged'[:9] + data[2:]) # a comment in its header
-    png = coded(noise(), format='PNG', compress_level=1)
     for i, level in ((30, 1), (31, 9)): image(folder, i).write_bytes(coded(noise(), format='PNG', compress_level=level))
     assert row(verify(folder), 'duplicates').examples == ['train_3 = train_5', 'train_30 = train_31']
 
 def test_equal_pixels_in_other_bytes_and_formats(tmp_path):
-    "40 pictures saved twice with other PNG compression, one as JPEG and as PNG of what it decodes to, one broken twice."
+    "40 pictures saved twice with other PNG compression; one as JPEG and as PNG of what it decodes to; broken ones."
     paths = []
     for i in range(40):
         for level in (1, 9):
@@ -214,7 +224,8 @@ def test_equal_pixels_in_other_bytes_and_formats(tmp_path):
 def test_pictures_that_agree_only_when_small(folder):
     flat = np.full((64, 64, 3), 128, np.uint8)
     fine = flat + np.where(np.arange(64) % 2, 60, -60).astype(np.int16)[None, :, None]
-    for i, picture in ((3, flat), (5, fine.astype(np.uint8))): image(folder, i).write_bytes(coded(picture, quality=100, subsampling=0))
+    for i, picture in ((3, flat), (5, fine.astype(np.uint8))):
+        image(folder, i).write_bytes(coded(picture, quality=100, subsampling=0))
     small = [images.read_info(image(folder, i)).picture for i in (3, 5)]
     assert small[0] == small[1] # an eighth of the size tells nothing of them
     assert row(verify(folder), 'duplicates').state == 'ok'
@@ -249,7 +260,8 @@ def test_chips_in_another_split(folder, name):
     assert row(verify(folder), 'splits').found.endswith('no name or picture is in more than one')
     shutil.copy(image(folder, 3), folder/name/'test_9.jpg')
     report = verify(folder)
-    assert row(report, 'splits').state == 'note' and row(report, 'splits').examples == [f'train_3 = {name}/test_9.jpg'] and report.ok
+    assert row(report, 'splits').state == 'note'
+    assert row(report, 'splits').examples == [f'train_3 = {name}/test_9.jpg'] and report.ok
     (folder/name/'test_9.jpg').write_bytes(coded(noise()))
     (folder/name/'test_9.jpg').rename(folder/name/'train_7.jpg')
     assert row(verify(folder), 'splits').examples == [f'train_7 = {name}/train_7.jpg']
@@ -262,7 +274,8 @@ def test_a_folder_that_is_no_split(folder):
     shutil.copy(image(folder, 3), folder/'testimonials'/'train_3.jpg')
     assert 'splits' not in states(verify(folder))
 
-@pytest.mark.parametrize('column', [dict(split=['train', 'test']*30), dict(is_valid=['False', 'True']*30)], ids=['split', 'is_valid'])
+@pytest.mark.parametrize('column', [dict(split=['train', 'test']*30), dict(is_valid=['False', 'True']*30)],
+    ids=['split', 'is_valid'])
 def test_a_column_that_splits(folder, column):
     rewrite(folder, lambda t: t.assign(**column))
     assert row(verify(folder), 'splits').state == 'ok'
@@ -282,9 +295,11 @@ def real_table(tmp_path):
 
 def test_its_quirks_are_known(real_table):
     report = verify(real_table)
-    assert states(report) == dict(rows='ok', tags='ok', **{'tag names': 'ok', 'repeated tags': 'ok', 'order of tags': 'ok'}, weather='ok', images='FAULT')
+    assert states(report) == dict(rows='ok', tags='ok', **{'tag names': 'ok', 'repeated tags': 'ok',
+        'order of tags': 'ok'}, weather='ok', images='FAULT')
     assert row(report, 'rows').found == '40,479 in train_v2.csv'
-    for check_name, words in (('repeated tags', '73 rows'), ('order of tags', '98 rows'), ('weather', 'train_24448'), ('tag names', 'artisinal_mine')):
+    for check_name, words in (('repeated tags', '73 rows'), ('order of tags', '98 rows'), ('weather', 'train_24448'),
+        ('tag names', 'artisinal_mine')):
         assert words in row(report, check_name).found
     assert 'planet-data get kaggle' in row(report, 'images').todo and not report.ok
 
@@ -307,7 +322,8 @@ def test_exit_status(folder, monkeypatch, capsys):
     cut(folder)
     assert command(monkeypatch, 'verify', folder) == 1
     said = capsys.readouterr()
-    assert 'FAULT  files          1 of 60 chips cannot be read: train_4 (truncated)' in said.out and '\033' not in said.out and not said.err
+    assert 'FAULT  files          1 of 60 chips cannot be read: train_4 (truncated)' in said.out
+    assert '\033' not in said.out and not said.err
     assert command(monkeypatch, 'verify', folder, '--workers', -1) == 1
     assert command(monkeypatch, 'verify', folder/'not') == 1
     assert capsys.readouterr().err.splitlines()[1] == f"planet-data verify: {folder/'not'}: no such folder"
@@ -317,7 +333,8 @@ def test_colour_is_for_terminals(monkeypatch):
     monkeypatch.delenv('NO_COLOR', raising=False)
     assert check.told('FAULT', 'files', 'gone').startswith('\033[31;1mFAULT\033[0m')
     monkeypatch.setenv('COLUMNS', '70')
-    assert max(map(len, check.told('ok', 'files', 'word '*40).replace('\033[32m', '').replace('\033[0m', '').splitlines())) <= 70
+    plain = check.told('ok', 'files', 'word '*40).replace('\033[32m', '').replace('\033[0m', '')
+    assert max(map(len, plain.splitlines())) <= 70
     monkeypatch.setenv('NO_COLOR', '1')
     assert check.told('FAULT', 'files', 'gone') == 'FAULT  files          gone'
 
@@ -326,8 +343,10 @@ def test_colour_is_for_terminals(monkeypatch):
 def test_counts():
     counts = count_tags([['b', 'a'], ['a'], [], ['a', 'b', 'a'], ['c']])
     assert counts.tags.to_dict() == dict(a=3, b=2, c=1) and list(counts.tags.index) == ['a', 'b', 'c']
-    assert counts.per_chip.to_dict() == {0: 1, 1: 2, 2: 2} and counts.sets.to_dict() == {'a b': 2, '': 1, 'a': 1, 'c': 1}
-    assert str(counts).startswith('5 chips, 3 tags, 1.200 tags a chip, 4 tag sets (3 of them once)') and '(none)' in str(counts)
+    assert counts.per_chip.to_dict() == {0: 1, 1: 2, 2: 2}
+    assert counts.sets.to_dict() == {'a b': 2, '': 1, 'a': 1, 'c': 1}
+    assert str(counts).startswith('5 chips, 3 tags, 1.200 tags a chip, 4 tag sets (3 of them once)')
+    assert '(none)' in str(counts)
 
 def test_counts_of_the_competition(real_table, capsys):
     counts, known = stats(real_table), json.loads((shared/'planet_labels'/'label_stats.json').read_text())
@@ -365,12 +384,14 @@ def test_figures(few_tags, monkeypatch, capsys):
 def test_figures_without_images(few_tags, tmp_path, capsys):
     shutil.rmtree(few_tags/'train-jpg')
     stats(few_tags, plot=True, out=str(tmp_path/'a'/'b'))
-    assert {p.name for p in (tmp_path/'a'/'b').iterdir()} == FIGURES and 'no images, so no sheets' in capsys.readouterr().out
+    assert {p.name for p in (tmp_path/'a'/'b').iterdir()} == FIGURES
+    assert 'no images, no sheets' in capsys.readouterr().out
 
 def test_figures_that_cannot_be_written(few_tags, monkeypatch, capsys):
     (few_tags/'stats').write_text('a file where the folder should be')
     assert command(monkeypatch, 'stats', few_tags, '--plot') == 1
-    assert capsys.readouterr().err.strip() == f"planet-data stats: cannot write figures to {few_tags/'stats'} (File exists): give another folder: --out"
+    said = f"cannot write figures to {few_tags/'stats'} (File exists): give another folder: --out"
+    assert capsys.readouterr().err.strip() == f'planet-data stats: {said}'
     rewrite(few_tags, lambda t: t.assign(tags='wheat'))
     with pytest.raises(UserError, match='figures .* need two'): stats(few_tags, plot=True)
 

@@ -1,17 +1,20 @@
 "Every place that chips come from, and every way a folder of them can be wrong."
-import shutil, tarfile, threading
+import shutil
+import tarfile
+import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import numpy as np
+import pandas as pd
+import pytest
 from fastai.data.external import URLs, fastai_cfg
-import numpy as np, pandas as pd, pytest
 from PIL import Image
-from planet import chips, sources
-from planet.synthetic import chips as synthetic
+from planet import chips
+from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import load_chips
-from planet.chips import from_folder
 from planet.sources import find_chips
+from planet.synthetic import chips as synthetic
 
 def table_of(folder): return folder/'train_v2.csv'
 def rewrite(folder, change):
@@ -23,7 +26,8 @@ def test_competition_layout(drawn):
     table = pd.read_csv(table_of(drawn))
     assert len(chips) == len(table) == 60
     assert chips.vocab == sorted({t for tags in table.tags for t in tags.split()})
-    assert [[t for t, yes in zip(chips.vocab, row) if yes] for row in chips.targets] == [sorted(t.split()) for t in table.tags]
+    tags = [[t for t, yes in zip(chips.vocab, row) if yes] for row in chips.targets]
+    assert tags == [sorted(t.split()) for t in table.tags]
     assert all(p.is_file() for p in chips.paths)
 
 @pytest.mark.parametrize('table', chips.TABLES)
@@ -165,14 +169,17 @@ def test_auto_draws_chips_last(nowhere, sample_at, capsys, monkeypatch):
 
 def test_sample_out_of_reach(nowhere, sample_at):
     sample_at(CLOSED)
-    with pytest.raises(UserError, match='cannot be fetched from http://127.0.0.1:9.*`data` synthetic'): find_chips('sample')
+    with pytest.raises(UserError,
+        match='cannot be fetched from http://127.0.0.1:9.*`data` synthetic'): find_chips('sample')
 
-@pytest.mark.parametrize('damage', [lambda whole: b'no archive', lambda whole: whole[:2000]], ids=['no archive', 'cut short'])
+@pytest.mark.parametrize('damage', [lambda whole: b'no archive', lambda whole: whole[:2000]],
+    ids=['no archive', 'cut short'])
 def test_sample_that_arrives_broken(nowhere, sample_at, archive, server, damage):
     whole = archive.read_bytes()
     archive.write_bytes(damage(whole))
     sample_at(server)
-    with pytest.raises(UserError, match='planet_sample.tgz is truncated or damaged.*`data` synthetic'): find_chips('sample')
+    with pytest.raises(UserError,
+        match='planet_sample.tgz is truncated or damaged.*`data` synthetic'): find_chips('sample')
     archive.write_bytes(whole) # nothing half-unpacked is taken for the sample, and the next try mends it
     assert len(find_chips('sample')) == 60
 

@@ -1,11 +1,12 @@
 "Label tables and folders as people have them: read and said, or refused with the true reason and a remedy that works."
 import os
-import numpy as np, pytest
+import numpy as np
+import pytest
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.sources import find_chips
-from planet.tables import clean, find_delim, raw_table, split_tags
+from planet.tables import clean, find_delim, split_tags
 from planet.tools.verify import verify
 
 def picture(path, seed=0, **kwargs):
@@ -39,16 +40,22 @@ WANT = dict(a=['clear', 'primary'], b=['haze'], c=['clear', 'road', 'water'], d=
 FORMS = dict(
     plain=('image_name,tags\na,clear primary\nb,haze\nc,clear road water\nd,\n', []),
     comma=('image_name,tags\na,"clear,primary"\nb,haze\nc,"clear,road,water"\nd,\n', ['tags separated by ","']),
-    comma_space=('image_name,tags\na,"clear, primary"\nb,haze\nc,"clear, road, water"\nd,\n', ['tags separated by ","']),
+    comma_space=('image_name,tags\na,"clear, primary"\nb,haze\nc,"clear, road, water"\nd,\n',
+    ['tags separated by ","']),
     comma_unquoted=('image_name,tags\na,clear,primary\nb,haze\nc,clear,road,water\nd,\n', ['tags separated by ","']),
     semicolon=('image_name,tags\na,clear;primary;\nb,haze;\nc,clear; road ;water\nd,\n', ['tags separated by ";"']),
     bar=('image_name,tags\na,clear|primary\nb,haze\nc,clear|road|water\nd,\n', ['tags separated by "|"']),
-    lists=("image_name,tags\na,\"['clear', 'primary']\"\nb,['haze']\nc,\"['clear', 'road', 'water']\"\nd,[]\n", ['tags separated by lists']),
-    json=('image_name,tags\na,"[""clear"", ""primary""]"\nb,"[""haze""]"\nc,"[""clear"",""road"",""water""]"\nd,\n', ['tags separated by lists']),
-    numpy_lists=("image_name,tags\na,['clear' 'primary']\nb,['haze']\nc,['clear' 'road' 'water']\nd,[]\n", ['tags separated by lists']),
-    bare_lists=('image_name,tags\na,"[clear, primary]"\nb,[haze]\nc,"[clear,road,water]"\nd,[]\n', ['tags separated by lists']),
-    one_hot=('image_name,clear,haze,primary,road,water\na,1,0,1,0,0\nb,0,1,0,0,0\nc,1,0,0,1,1\nd,0,0,0,0,0\n', ['5 one-hot columns']),
-    one_hot_true=('fname,clear,haze,primary,road,water\na,True,False,TRUE,False,\nb,no,yes,,,\nc,1.0,0.0,0,1,1\nd,0,0,0,0,0\n',
+    lists=("image_name,tags\na,\"['clear', 'primary']\"\nb,['haze']\nc,\"['clear', 'road', 'water']\"\nd,[]\n",
+    ['tags separated by lists']),
+    json=('image_name,tags\na,"[""clear"", ""primary""]"\nb,"[""haze""]"\nc,"[""clear"",""road"",""water""]"\nd,\n',
+    ['tags separated by lists']),
+    numpy_lists=("image_name,tags\na,['clear' 'primary']\nb,['haze']\nc,['clear' 'road' 'water']\nd,[]\n",
+    ['tags separated by lists']),
+    bare_lists=('image_name,tags\na,"[clear, primary]"\nb,[haze]\nc,"[clear,road,water]"\nd,[]\n',
+    ['tags separated by lists']),
+    one_hot=('image_name,clear,haze,primary,road,water\na,1,0,1,0,0\nb,0,1,0,0,0\nc,1,0,0,1,1\nd,0,0,0,0,0\n',
+    ['5 one-hot columns']),
+    one_hot_true=('fname,clear,haze,primary,road,water\na,True,False,TRUE,,\nb,no,yes,,,\nc,1.0,0.0,0,1,1\nd,,,,,\n',
                   ['columns fname', '5 one-hot columns']),
     long=('image_name,tags\na,clear\na,primary\nb,haze\nc,clear\nc,road\nc,water\nd,\n', ['a row a tag']),
     fname_labels=('fname,labels\na,clear primary\nb,haze\nc,clear road water\nd,\n', ['columns fname,labels']),
@@ -56,8 +63,10 @@ FORMS = dict(
     capitals=('Image Name, Tags \na,clear primary\nb,haze\nc,clear road water\nd,\n', ['columns Image Name,Tags']),
     indexed=(',image_name,tags\n0,a,clear primary\n1,b,haze\n2,c,clear road water\n3,d,\n', []),
     more_columns=('id,tags,image_name,author\n7,clear primary,a,x\n8,haze,b,y\n9,clear road water,c,z\n10,,d,\n', []),
-    semicolon_table=('image_name;tags\na;clear primary\nb;haze\nc;clear road water\nd;\n', ["columns separated by ';'"]),
-    excel=('sep=;\nimage_name;tags\na;clear,primary\nb;haze\nc;clear,road,water\nd;\n;\n;\n', ["columns separated by ';'", 'tags separated by ","']),
+    semicolon_table=('image_name;tags\na;clear primary\nb;haze\nc;clear road water\nd;\n',
+    ["columns separated by ';'"]),
+    excel=('sep=;\nimage_name;tags\na;clear,primary\nb;haze\nc;clear,road,water\nd;\n;\n;\n',
+    ["columns separated by ';'", 'tags separated by ","']),
     tabs=('image_name\ttags\na\tclear primary\nb\thaze\nc\tclear road water\nd\t\n', ['columns separated by tabs']),
     trailing=('image_name,tags,\na,clear primary,\nb,haze,\nc,clear road water,\nd,,\n', []),
     blank_rows=(',\nimage_name,tags\na,clear primary\n\n,\nb,haze\nc,clear road water\nd,\n,,\n', []),
@@ -83,7 +92,8 @@ def test_encodings(four, encoding):
 def test_the_data_lines_say_it(four, capsys):
     find_chips(str(write(four, 'fname;labels\na;bare ground, road\nb;road\n;\nc;bare ground\nd;-\n')))
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"data: 4 chips, 2 tags, {four}, columns separated by ';', columns fname,labels, tags separated by \",\""
+    read = "columns separated by ';', columns fname,labels, tags separated by \",\""
+    assert said[0] == f'data: 4 chips, 2 tags, {four}, {read}'
     assert 'data: 1 row without any content left out' in said and 'data: 1 cell read as no tags: - (1)' in said
 
 def test_tags_of_several_words_stay_whole(four):
@@ -91,16 +101,20 @@ def test_tags_of_several_words_stay_whole(four):
     assert from_folder(four).vocab == ['bare ground', 'dense residential area', 'road']
     write(four, 'image_name,tags\na,bare ground\na,road\nb,road\nc,bare ground\nc,tennis court\nd,road\n')
     assert from_folder(four).read == ['tags separated by nothing: a cell is one tag', 'a row a tag']
-    assert tags_of(four) == tags_of(four, label_delim='none') == dict(a=['bare ground', 'road'], b=['road'], c=['bare ground', 'tennis court'], d=['road'])
+    assert tags_of(four) == tags_of(four, label_delim='none') == dict(a=['bare ground', 'road'], b=['road'],
+        c=['bare ground', 'tennis court'], d=['road'])
 
 def test_words_that_only_come_together_are_named(four):
     write(four, 'image_name,tags\na,bare ground\nb,road\nc,tennis court\nd,road\n')
     chips = from_folder(four)
-    assert chips.vocab == ['bare', 'court', 'ground', 'road', 'tennis'] and 'bare ground, tennis court' in chips.notes[0] and '`label_delim`' in chips.notes[0]
+    assert chips.vocab == ['bare', 'court', 'ground', 'road', 'tennis']
+    assert 'bare ground, tennis court' in chips.notes[0] and '`label_delim`' in chips.notes[0]
     assert from_folder(four, label_delim='none').vocab == ['bare ground', 'road', 'tennis court'] # as the note advises
 
-@pytest.mark.parametrize('cells', [['clear;primary', 'clear primary', 'haze', 'clear'], ['clear;primary', 'clear,primary', 'haze', 'road'],
-    ['clear;primary haze', 'clear primary', 'primary haze', 'clear haze'], ["['clear', 'primary']", 'clear primary', 'haze', '']])
+@pytest.mark.parametrize('cells', [
+    ['clear;primary', 'clear primary', 'haze', 'clear'], ['clear;primary', 'clear,primary', 'haze', 'road'],
+    ['clear;primary haze', 'clear primary', 'primary haze', 'clear haze'],
+    ["['clear', 'primary']", 'clear primary', 'haze', '']])
 def test_a_mixture_is_refused_and_label_delim_overrides(four, cells):
     write(four, 'image_name,tags\n' + ''.join(f'{n},"{c}"\n' for n, c in zip('abcd', cells)))
     refused(four, 'not separated in one way', '`label_delim`', 'row ')
@@ -113,17 +127,21 @@ def test_label_delim(four):
     assert from_folder(four, label_delim='space').vocab == ['w', 'x', 'x/y', 'y/z']
     assert verify(four, label_delim='/').ok
 
-@pytest.mark.parametrize('cells,delim', [([], 'space'), (['a b', 'c'], 'space'), (['a,b', 'c'], ','), (['a;b c', 'd'], ';'), (['a;b c', 'b c', 'd'], ';'),
-    (['a;b', 'a c', 'c'], ''), (['[a]', 'b'], ''), (['[a]', '', "['b']"], 'list'), (['a,b', 'a;b'], ''), (['mixed forest;water', 'beach'], ';')])
+@pytest.mark.parametrize('cells,delim', [
+    ([], 'space'), (['a b', 'c'], 'space'), (['a,b', 'c'], ','), (['a;b c', 'd'], ';'), (['a;b c', 'b c', 'd'], ';'),
+    (['a;b', 'a c', 'c'], ''), (['[a]', 'b'], ''), (['[a]', '', "['b']"], 'list'), (['a,b', 'a;b'], ''),
+    (['mixed forest;water', 'beach'], ';')])
 def test_find_delim(cells, delim): assert find_delim(cells) == delim
 
 def test_split_tags():
     assert split_tags("""['it"s', "isn't", 'a, b']""", 'list') == ['it"s', "isn't", 'a, b']
-    assert split_tags('{clear,primary}', 'list') == ['clear', 'primary'] and split_tags("('a',)", 'list') == ['a'] and split_tags('()', 'list') == []
+    assert split_tags('{clear,primary}', 'list') == ['clear', 'primary'] and split_tags("('a',)", 'list') == ['a']
+    assert split_tags('()', 'list') == []
     assert split_tags(' a ;; b;', ';') == ['a', 'b'] and split_tags('', 'none') == []
 
 def test_clean():
-    assert clean('cafe\u0301') == clean('caf\u00e9') == 'caf\u00e9' and clean('a\u200b\u00a0b\ufeff') == 'a b' and clean('plain') == 'plain'
+    assert clean('cafe\u0301') == clean('caf\u00e9') == 'caf\u00e9' and clean('a\u200b\u00a0b\ufeff') == 'a b'
+    assert clean('plain') == 'plain'
 
 def test_unicode_twins_are_one_tag(four):
     write(four, 'image_name,tags\na,cafe\u0301 x\nb,caf\u00e9\nc,caf\u00e9\u200b\nd,x\n')
@@ -135,7 +153,8 @@ def test_words_for_nothing_are_named(four):
     write(four, 'image_name,tags\na,clear None\nb,NA\nc,none\nd,clear\n')
     chips = from_folder(four)
     assert chips.vocab == ['None', 'clear', 'none']
-    assert any('1 cell read as no tags: NA (1)' in n for n in chips.notes) and any('words for an empty cell among the tags: None, none' in n for n in chips.notes)
+    assert any('1 cell read as no tags: NA (1)' in n for n in chips.notes)
+    assert any('words for an empty cell among the tags: None, none' in n for n in chips.notes)
 
 # ---- rows that are wrong
 
@@ -146,7 +165,8 @@ def test_rows_without_a_name(four):
     assert len(from_folder(four)) == 2
 
 @pytest.mark.parametrize('rows,words', [('a,x\nb,y\na,y\nc,x\nd,y\n', '1 chip named more than once: a'),
-    ('a,x\na.jpg,y\nb,x\n', '1 file named by two rows: a = a.jpg'), ('a,x\nA.JPG,y\nb,x\n', 'a = A.JPG'), ('a,x\ntrain/a.jpg,y\nb,x\n', 'a = train/a.jpg')])
+    ('a,x\na.jpg,y\nb,x\n', '1 file named by two rows: a = a.jpg'), ('a,x\nA.JPG,y\nb,x\n', 'a = A.JPG'),
+    ('a,x\ntrain/a.jpg,y\nb,x\n', 'a = train/a.jpg')])
 def test_two_rows_for_one_file(four, rows, words):
     refused(write(four, 'image_name,tags\n' + rows), words, 'keep one row each')
 
@@ -154,18 +174,21 @@ def test_the_same_rows_again_are_no_long_table(four):
     refused(write(four, 'image_name,tags\na,x\nb,y\nc,x\na,x\nb,y\nc,x\n'), '3 chips named more than once')
 
 @pytest.mark.parametrize('text,words', [
-    (b'PK\3\4rest of a workbook', 'is an Excel workbook'), (b'\x89PNG\0\0\1\2', 'is no text'), ('', 'is empty'), (',,\n,\n', 'is empty'),
+    (b'PK\3\4rest of a workbook', 'is an Excel workbook'), (b'\x89PNG\0\0\1\2', 'is no text'), ('', 'is empty'),
+    (',,\n,\n', 'is empty'),
     ('image_name,tags\n', 'has a header and no rows'), ('image_name,tags\n,\n', 'has a header and no rows'),
     ('a.jpg,clear primary\nb.jpg,haze\n', 'its first line looks like data'), ('image_name,tags\na,"x\nb,y\n', 'line '),
     ('tags,image_name\nx,a,y\n', 'row 2: more cells than names'), ('image_name,tags,tags\na,x,y\n', 'two columns tags'),
-    ('image_name,wheat,rye\na,1,0\nb,0,3\n', "rye has '3' in row 3"), ('image_name,author\na,me\nb,you\n', 'has no column tags')])
+    ('image_name,wheat,rye\na,1,0\nb,0,3\n', "rye has '3' in row 3"),
+    ('image_name,author\na,me\nb,you\n', 'has no column tags')])
 def test_no_table(four, text, words): refused(write(four, text), words)
 
 def test_an_unreadable_table_is_a_matter_of_permission(four, monkeypatch):
     write(four, FORMS['plain'][0])
     def denied(path): raise PermissionError(13, 'Permission denied', str(path))
     monkeypatch.setattr('planet.tables.open_regular', denied)
-    with pytest.raises(UserError, match=r'labels.csv cannot be read \(Permission denied\): allow yourself'): from_folder(four)
+    with pytest.raises(UserError,
+        match=r'labels.csv cannot be read \(Permission denied\): allow yourself'): from_folder(four)
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs')
 def test_a_fifo_is_not_waited_for(four):
@@ -173,24 +196,28 @@ def test_a_fifo_is_not_waited_for(four):
     (four/'train'/'a.jpg').unlink()
     os.mkfifo(four/'train'/'a.jpg')
     report = verify(four).table.set_index('check')
-    assert report.loc['files'].examples == ['a (not a regular file, but a FIFO)'] and 'put the images themselves' in report.loc['files'].todo
+    assert report.loc['files'].examples == ['a (not a regular file, but a FIFO)']
+    assert 'put the images themselves' in report.loc['files'].todo
     (four/'labels.csv').unlink()
     os.mkfifo(four/'labels.csv')
     refused(four, 'not a regular file, but a FIFO')
 
 # ---- official splits and groups
 
-@pytest.mark.parametrize('column,cells,want', [('is_valid', ['True', 'False', '1', '0'], 'vtvt'), ('split', ['train', 'val', 'Validation', 'TRAIN'], 'tvvt'),
+@pytest.mark.parametrize('column,cells,want', [
+    ('is_valid', ['True', 'False', '1', '0'], 'vtvt'), ('split', ['train', 'val', 'Validation', 'TRAIN'], 'tvvt'),
     ('split', ['train', 'test', 'test', 'train'], 'tvvt'), ('is_valid', ['', 'yes', 'False', ''], 'tvtt')])
 def test_an_official_split(four, column, cells, want):
     write(four, f'image_name,tags,{column}\n' + ''.join(f'{n},x {n},{c}\n' for n, c in zip('abcd', cells)))
     chips = from_folder(four)
     assert chips.official == [dict(t='train', v='valid')[c] for c in want]
-    assert chips[[1, 3]].official == [chips.official[i] for i in (1, 3)] and chips.facts()['read'] == [f'split by column {column}']
+    assert chips[[1, 3]].official == [chips.official[i] for i in (1, 3)]
+    assert chips.facts()['read'] == [f'split by column {column}']
 
 def test_the_third_split_is_left_out(four):
     chips = from_folder(write(four, 'image_name,tags,split\na,x,train\nb,y,valid\nc,z,test\nd,x,train\n'))
-    assert chips.official == ['train', 'valid', 'train'] and chips.vocab == ['x', 'y', 'z'] and any('1 chip of the split test left out' in n for n in chips.notes)
+    assert chips.official == ['train', 'valid', 'train'] and chips.vocab == ['x', 'y', 'z']
+    assert any('1 chip of the split test left out' in n for n in chips.notes)
 
 def test_a_split_of_one_side_and_none(four):
     chips = from_folder(write(four, 'image_name,tags,is_valid\na,x,0\nb,y,0\n'))
@@ -198,7 +225,8 @@ def test_a_split_of_one_side_and_none(four):
     assert from_folder(write(four, FORMS['plain'][0])).official is None
 
 def test_a_split_that_says_nothing(four):
-    refused(write(four, 'image_name,tags,split\na,x,train\nb,y,fold 3\nc,x,\n'), '2 rows of column split name no split: row 3 (fold 3), row 4 (empty)')
+    refused(write(four, 'image_name,tags,split\na,x,train\nb,y,fold 3\nc,x,\n'),
+        '2 rows of column split name no split: row 3 (fold 3), row 4 (empty)')
     with pytest.raises(UserError, match='take the column out'): from_folder(four)
 
 def test_groups(four):
@@ -208,17 +236,22 @@ def test_groups(four):
 
 # ---- image names and folders
 
-@pytest.mark.parametrize('names', [['train/a.jpg', 'train/b.jpg', 'train/c.jpg', 'train/d.jpg'], ['A.JPG', 'b.Jpg', 'C', 'd.jpg'], list('abcd'),
-    ['train\\\\a.jpg', 'C:\\\\x\\\\train\\\\b.jpg', './train/c.jpg', '/home/me/train/d.jpg'], ['a.png', 'b.tif', 'c.webp', 'd.JPEG']])
+@pytest.mark.parametrize('names', [
+    ['train/a.jpg', 'train/b.jpg', 'train/c.jpg', 'train/d.jpg'], ['A.JPG', 'b.Jpg', 'C', 'd.jpg'], list('abcd'),
+    ['train\\\\a.jpg', 'C:\\\\x\\\\train\\\\b.jpg', './train/c.jpg', '/home/me/train/d.jpg'],
+    ['a.png', 'b.tif', 'c.webp', 'd.JPEG']])
 def test_names_as_people_write_them(four, names):
     names = [n.replace('\\\\', '\\') for n in names]
     chips = from_folder(write(four, 'image_name,tags\n' + ''.join(f'{n},x y{i}\n' for i, n in enumerate(names))))
-    assert [p.name for p in chips.paths] == ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'] and list(chips.table.image_name) == names
+    assert [p.name for p in chips.paths] == ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg']
+    assert list(chips.table.image_name) == names
     assert verify(four).ok
 
 def test_other_names_are_said(four):
-    assert from_folder(write(four, 'image_name,tags\nA,x\nB.JPG,y\n')).read == ['2 image names matched without regard to case']
-    assert from_folder(write(four, 'image_name,tags\na.png,x\nb,y\n')).read == ['1 image name matched with another ending']
+    assert from_folder(write(four,
+        'image_name,tags\nA,x\nB.JPG,y\n')).read == ['2 image names matched without regard to case']
+    assert from_folder(write(four,
+        'image_name,tags\na.png,x\nb,y\n')).read == ['1 image name matched with another ending']
 
 def test_absolute_names(four, tmp_path_factory):
     other = tmp_path_factory.mktemp('other')
@@ -241,7 +274,8 @@ def test_endings(tmp_path, ending):
 
 def test_nested_folders(four):
     for n in 'ab': (four/'images'/n).mkdir(parents=True); (four/'train'/f'{n}.jpg').rename(four/'images'/n/f'{n}.jpg')
-    assert [p.parent.name for p in from_folder(write(four, 'image_name,tags\na,x\nb,y\nc,x\nd,y\n')).paths] == ['a', 'b', 'train', 'train']
+    assert [p.parent.name for p in from_folder(write(four, 'image_name,tags\na,x\nb,y\nc,x\nd,y\n')).paths] == ['a',
+        'b', 'train', 'train']
     report = verify(four)
     assert report.ok and '2 in' in report.table.set_index('check').loc['images'].found
 
@@ -255,13 +289,17 @@ def test_images_in_two_folders_at_once(four):
 def test_a_name_that_may_be_two_files(four):
     for n in ('p', 'q'): picture(four/n/'e.jpg')
     write(four, 'image_name,tags\na,x\nb,y\ne,x\n')
-    refused(four, f"e (one of {four/'p'/'e.jpg'}, {four/'q'/'e.jpg'})", 'write the folder in the table as well, such as p/e.jpg')
-    assert from_folder(write(four, 'image_name,tags\na,x\nb,y\np/e.jpg,x\nq/e.jpg,y\n')).paths[2:] == [four/'p'/'e.jpg', four/'q'/'e.jpg'] # as advised
+    refused(four, f"e (one of {four/'p'/'e.jpg'}, {four/'q'/'e.jpg'})",
+        'write the folder in the table as well, such as p/e.jpg')
+    assert from_folder(write(four,
+        'image_name,tags\na,x\nb,y\np/e.jpg,x\nq/e.jpg,y\n')).paths[2:] == [four/'p'/'e.jpg',
+        four/'q'/'e.jpg'] # as advised
 
 def test_folders_of_other_splits_are_not_searched_for_a_bare_name(four):
     (four/'test').mkdir()
     (four/'train'/'d.jpg').rename(four/'test'/'d.jpg')
-    said = refused(write(four, 'image_name,tags\na,x\nb,y\nd,x\n'), '1 of 3 chips have no image: d', f"1 of them lie in {four/'test'}: move them to {four/'train'}")
+    said = refused(write(four, 'image_name,tags\na,x\nb,y\nd,x\n'), '1 of 3 chips have no image: d',
+        f"1 of them lie in {four/'test'}: move them to {four/'train'}")
     (four/'test'/'d.jpg').rename(four/'train'/'d.jpg')
     assert len(from_folder(four)) == 3 and 'kaggle' not in said
 
@@ -269,15 +307,18 @@ def test_folders_in_the_names_are_an_official_split(four):
     (four/'valid').mkdir()
     (four/'train'/'d.jpg').rename(four/'valid'/'d.jpg')
     chips = from_folder(write(four, 'image_name,tags\ntrain/a.jpg,x\ntrain/b.jpg,y\nvalid/d.jpg,x\n'))
-    assert chips.official == ['train', 'train', 'valid'] and chips.paths[2] == four/'valid'/'d.jpg' and chips.read == ['split by folder']
+    assert chips.official == ['train', 'train', 'valid'] and chips.paths[2] == four/'valid'/'d.jpg'
+    assert chips.read == ['split by folder']
 
 def test_endings_that_are_not_read(four):
     (four/'train'/'a.jpg').rename(four/'train'/'a.jp2')
-    refused(write(four, 'image_name,tags\na,x\nb,y\n'), '1 of them lie there as .jp2, which is not read: save them as .png')
+    refused(write(four, 'image_name,tags\na,x\nb,y\n'),
+        '1 of them lie there as .jp2, which is not read: save them as .png')
 
 def test_missing_images_of_another_data_set(four):
     write(four, 'image_name,tags\na,x\nb,y\nlost,x\n')
-    assert 'kaggle' not in refused(four, '1 of 3 chips have no image: lost', f"put them into {four/'train'}", 'take their rows out')
+    assert 'kaggle' not in refused(four, '1 of 3 chips have no image: lost', f"put them into {four/'train'}",
+        'take their rows out')
     picture(four/'train'/'lost.png')
     assert len(from_folder(four)) == 3
 
@@ -289,7 +330,8 @@ def test_the_only_table_is_read_whatever_its_name(four):
     write(four, 'id,tags\na,x\n', 'sample_submission_v2.csv')
     assert tags_of(four) == WANT
     write(four, FORMS['tabs'][0], 'other.tsv')
-    refused(four, 'several tables, none called labels.csv', 'rename the right one of my_labels.csv, other.tsv to labels.csv')
+    refused(four, 'several tables, none called labels.csv',
+        'rename the right one of my_labels.csv, other.tsv to labels.csv')
     (four/'my_labels.csv').rename(four/'labels.csv')
     assert tags_of(four) == WANT # as advised
 
@@ -306,8 +348,11 @@ def test_one_folder_a_class(tmp_path, splits):
     for s in splits:
         for i in range(6): picture(tmp_path/s/('wheat', 'bare ground', 'rye')[i%3]/f'{i}.jpg', i)
     chips = from_folder(tmp_path)
-    assert chips.vocab == ['bare ground', 'rye', 'wheat'] and chips.read == ['one folder a class'] + ['split by folder']*(len(splits) > 1)
-    assert len(chips) == 6*min(len(splits), 2) and all(p.parent.name == tags[0] for p, tags in zip(chips.paths, chips.table.tags))
+    assert chips.vocab == ['bare ground', 'rye', 'wheat']
+    assert chips.read == ['one folder a class'] + ['split by folder']*(len(splits) > 1)
+    assert len(chips) == 6*min(len(splits), 2)
+    assert all(p.parent.name == tags[0] for p, tags in zip(chips.paths, chips.table.tags))
     assert (chips.official is None) == (splits == [''])
-    if chips.official: assert set(zip(chips.official, (p.parent.parent.name for p in chips.paths))) == {('train', splits[0]), ('valid', splits[1])}
+    if chips.official: assert set(zip(chips.official, (p.parent.parent.name for p in chips.paths))) == {('train',
+        splits[0]), ('valid', splits[1])}
     assert verify(tmp_path).ok

@@ -1,15 +1,20 @@
 "Four bands of 16 bits, written as TIFFs and looked at."
-import numpy as np, pytest, tifffile
+import numpy as np
+import pytest
+import tifffile
 from PIL import Image
 from planet.cli import UserError
-from planet.images import LIMITS, open_tif, tif_false_colour, tif_rgb
+from planet.tiffs import LIMITS, open_tif, tif_false_colour, tif_rgb
 
 @pytest.fixture
 def bands(): return np.random.default_rng(0).integers(0, 65536, (24, 32, 4)).astype(np.uint16)
 
-@pytest.mark.parametrize('how', [dict(photometric='minisblack', planarconfig='contig'), dict(photometric='rgb', planarconfig='contig'),
-    dict(photometric='rgb', extrasamples=['unassalpha'], planarconfig='contig'), dict(photometric='minisblack', planarconfig='contig', compression='zlib'),
-    dict(photometric='minisblack', planarconfig='contig', byteorder='>'), dict(photometric='minisblack', planarconfig='contig', tile=(16, 16))])
+@pytest.mark.parametrize('how', [dict(photometric='minisblack', planarconfig='contig'), dict(photometric='rgb',
+    planarconfig='contig'),
+    dict(photometric='rgb', extrasamples=['unassalpha'], planarconfig='contig'),
+    dict(photometric='minisblack', planarconfig='contig', compression='zlib'),
+    dict(photometric='minisblack', planarconfig='contig', byteorder='>'),
+    dict(photometric='minisblack', planarconfig='contig', tile=(16, 16))])
 def test_all_bits_of_all_bands_where_pillow_loses_them(tmp_path, bands, how):
     tifffile.imwrite(tmp_path/'a.tif', bands, **how)
     read = open_tif(tmp_path/'a.tif')
@@ -46,16 +51,20 @@ def test_a_chips_own_range():
     tif = np.zeros((10, 10, 4), np.uint16) + np.array([500, 300, 200, 900], np.uint16)
     tif[5:] += np.array([10, 100, 20, 300], np.uint16)
     own = tif_rgb(tif, None)
-    assert (own[:5] == 0).all() and (own[5:, :, 1] == 255).all() # each band begins at its own dark, the widest range fills up
+    assert (own[:5] == 0).all()
+    assert (own[5:, :, 1] == 255).all() # each band begins at its own dark, the widest range fills up
     assert (own[5:, :, 0] == 51).all() and (own[5:, :, 2] == 26).all() # and the others keep their share of it
     tif[0] = 0 # outside the scene
     assert (tif_rgb(tif, None)[5:, :, 1] == 255).all()
-    assert (tif_rgb(np.full((4, 4, 4), 3000, np.uint16), None) == 0).all() and (tif_rgb(np.zeros((4, 4, 4), np.uint16), None) == 0).all()
+    assert (tif_rgb(np.full((4, 4, 4), 3000, np.uint16), None) == 0).all()
+    assert (tif_rgb(np.zeros((4, 4, 4), np.uint16), None) == 0).all()
 
-@pytest.mark.parametrize('wrong', [np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.uint16), np.zeros((8, 8), np.uint16), np.zeros((8, 8, 4), np.float32)])
+@pytest.mark.parametrize('wrong', [np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.uint16), np.zeros((8, 8),
+    np.uint16), np.zeros((8, 8, 4), np.float32)])
 def test_other_tiffs_are_refused(tmp_path, wrong):
     tifffile.imwrite(tmp_path/'a.tif', wrong, photometric='minisblack')
-    with pytest.raises(UserError, match=r'a.tif has the shape .*\(height, width, 4\) in uint16') as e: tif_rgb(tmp_path/'a.tif')
+    with pytest.raises(UserError,
+        match=r'a.tif has the shape .*\(height, width, 4\) in uint16') as e: tif_rgb(tmp_path/'a.tif')
     assert '\n' not in str(e.value)
 
 @pytest.mark.parametrize('content', [b'', b'no TIFF', b'II*\0\x08\0\0\0', 'cut'])

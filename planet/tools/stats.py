@@ -1,12 +1,14 @@
 "What is in a folder of chips: how often each tag, how many tags a chip, which sets of them."
+import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-import re, sys
 import pandas as pd
 from planet.amazon import tag_counts
+from planet.chips import Chips, existing_folder, read_table, table_path
 from planet.cli import UserError, progress, say
-from planet.chips import Chips, existing_folder, find_images, read_table, table_path
+from planet.files import find_images
 
 __all__ = ['TagCounts', 'count_tags', 'stats']
 
@@ -27,7 +29,7 @@ class TagCounts:
     "Counts of a table of tags: print them, or take the series."
     tags: pd.Series # tag -> chips that have it, the commonest first
     per_chip: pd.Series # number of tags -> chips that have so many, in that order
-    sets: pd.Series # tags with spaces between (commas, where a tag has spaces) -> chips that have just these, the commonest first
+    sets: pd.Series # tags, with spaces between (or commas) -> chips that have just these, the commonest first
 
     @property
     def chips(self) -> int: return int(self.per_chip.sum())
@@ -47,9 +49,11 @@ class TagCounts:
         mean, once = (self.per_chip*self.per_chip.index).sum()/self.chips, int((self.sets == 1).sum())
         rarer = self.sets[TOP:]
         return '\n'.join([
-            f'{self.chips:,} chips, {len(self.tags)} tags, {mean:.3f} tags a chip, {len(self.sets):,} tag sets ({once:,} of them once)', '',
-            *self._lines(self.tags, 'tag'), '', *self._lines(self.per_chip, 'tags a chip'), '', *self._lines(self.sets[:TOP], 'tag set'),
-            *[f'{len(rarer):,} more sets, on {rarer.sum():,} chips ({100*rarer.sum()/self.chips:.1f}%)']*(len(rarer) > 0)])
+            f'{self.chips:,} chips, {len(self.tags)} tags, {mean:.3f} tags a chip, '
+            f'{len(self.sets):,} tag sets ({once:,} of them once)', '',
+            *self._lines(self.tags, 'tag'), '', *self._lines(self.per_chip, 'tags a chip'), '',
+            *self._lines(self.sets[:TOP], 'tag set'),
+            *[f'{len(rarer):,} more sets, on {rarer.sum():,} chips ({rarer.sum()/self.chips:.1%})']*(len(rarer) > 0)])
 
 def count_tags(tags, # a list of tags for each chip, as in `chips.table.tags`
               ) -> TagCounts:
@@ -61,7 +65,8 @@ def count_tags(tags, # a list of tags for each chip, as in `chips.table.tags`
         return counts.rename('chips').rename_axis(axis)
     sizes = Counter()
     for these, n in found.items(): sizes[len(these)] += n
-    return TagCounts(ranked(tag_counts(found), None), pd.Series(sizes, dtype=int).sort_index().rename('chips').rename_axis('tags a chip'),
+    per_chip = pd.Series(sizes, dtype=int).sort_index().rename('chips').rename_axis('tags a chip')
+    return TagCounts(ranked(tag_counts(found), None), per_chip,
                      ranked({between.join(these): n for these, n in found.items()}, 'tags'))
 
 def stats(folder, # a folder with a label table; images are needed for some of the figures alone
@@ -79,7 +84,8 @@ def stats(folder, # a folder with a label table; images are needed for some of t
     counts = count_tags(table.tags)
     say(counts)
     if plot:
-        if len(counts.tags) < 2: raise UserError(f"{root} has {len(counts.tags)} tags: figures of them need two at least")
+        if len(counts.tags) < 2:
+            raise UserError(f"{root} has {len(counts.tags)} tags: figures of them need two at least")
         table['path'] = find_images(root, table.image_name)
         _draw(Chips(table, sorted(counts.tags.index), str(root), root), Path(out or root/'stats').expanduser())
     return counts
@@ -87,17 +93,22 @@ def stats(folder, # a folder with a label table; images are needed for some of t
 def _draw(chips, out):
     "Write the figures of `chips` into the folder `out`, and say where."
     try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f"cannot write figures to {out} ({e.strerror}): give another folder: `out`") from None
+    except OSError as e:
+        raise UserError(f"cannot write figures to {out} ({e.strerror}): give another folder: `out`") from None
     from planet import plots
     figures = {f.__name__: (f, chips) for f in (plots.class_distribution, plots.tags_per_chip, plots.cooccurrence)}
     seen = chips[[i for i, path in enumerate(chips.paths) if path is not None]]
     missing = len(chips) - len(seen)
     for tag in chips.vocab:
         if any(tag in tags for tags in seen.table.tags):
-            figures[f"sheet-{re.sub('[^A-Za-z0-9_.-]', '_', tag)}"] = plots.tag_sheet, seen, tag
+            name = 'sheet-' + re.sub(r'[^\w.-]', '_', tag)
+            while name.casefold() in map(str.casefold,
+                figures): name += '_' # two tags may differ in such characters alone
+            figures[name] = plots.tag_sheet, seen, tag
     say('')
     for name, (draw, *args) in progress(figures.items(), len(figures), 'drawing figures'):
         try: draw(*args).savefig(out/f'{name}.png', bbox_inches='tight')
         except OSError as e: raise UserError(f"cannot write {out/name}.png ({e}): give another folder: `out`") from None
-    say(f"{len(figures)} figures in {out}/" + (f" ({missing:,} chips have no image: the sheets are of the others)" if missing and len(seen) else
-        " (no images, so no sheets of chips)" if missing else ''))
+    left = f' ({missing:,} chips have no image: the sheets are of the others)'
+    if not len(seen): left = ' (no images, no sheets)'
+    say(f"{len(figures)} figures in {out}/{left if missing else ''}")

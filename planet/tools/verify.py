@@ -1,5 +1,8 @@
 "Is a folder of chips whole? Its table, its tags and every image file, checked in one go and shown as a table."
-import os, shutil, textwrap, warnings
+import os
+import shutil
+import textwrap
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +47,8 @@ class Report:
         faults, notes = (int((self.table.state == state).sum()) for state in ('FAULT', 'note'))
         said = [count(faults, 'fault')]*(faults > 0) + [count(notes, 'note')]*(notes > 0)
         end = f'training would fail: {self.folder} has' if faults else f'training can begin with {self.folder}'
-        return '\n'.join([*lines, '', f"{end} {' and '.join(said) if faults else f'({said[0]})' if said else ''}".rstrip()])
+        counts = ' and '.join(said) if faults else f'({said[0]})' if said else ''
+        return '\n'.join([*lines, '', f"{end} {counts}".rstrip()])
 
 # ---- other splits ------------------------------------------------------------------------------------------------
 
@@ -62,9 +66,10 @@ def _check_splits(names, paths, splits, same):
     def shown(found): return [' = '.join(names[i] for i in g[:3]) + ' = ...'*(len(g) > 3) for g in found]
     pictures, named = leaks(same), leaks(groups(range(len(paths)), lambda i: stem(paths[i].name)))
     counted = ', '.join(f"{side or '(none)'} {c:,}" for side, c in sides)
-    if pictures: yield Finding('splits', f"{counted}; {count(len(pictures), 'picture')} in more than one", 'note', shown(pictures),
-                               "scores on chips that were trained on are too high")
-    if named: yield Finding('splits', f"{counted}; {count(len(named), 'name')} in more than one", 'note', shown(named), "make sure that they are different chips")
+    for one, what, todo in ((pictures, 'picture', "scores on chips that were trained on are too high"),
+                            (named, 'name', "make sure that they are different chips")):
+        found = f"{counted}; {count(len(one), what)} in more than one"
+        if one: yield Finding('splits', found, 'note', shown(one), todo)
     if not pictures and not named: yield Finding('splits', f"{counted}: no name or picture is in more than one")
 
 def _check_files(root, table, paths, workers):
@@ -83,17 +88,18 @@ def _check_files(root, table, paths, workers):
     others, n, mine = _other_splits(root, home), len(found), set(found.values())
     others = {split: [p for p in files if p not in mine] for split, files in others.items()}
     names = [*found, *(f'{split}/{path.name}' for split, files in others.items() for path in files)]
-    splits = [*(column.get(name, home.name) for name in found), *(split for split, files in others.items() for _ in files)]
+    splits = [column.get(name, home.name) for name in found] + [split for split, files in others.items() for _ in files]
     files = [*found.values(), *(path for files in others.values() for path in files)]
     infos = read_infos(files, workers)
     yield from check_images(names[:n], infos[:n])
     if bad := [i for i in range(n, len(files)) if infos[i].bad]:
-        yield Finding('other files', f"{len(bad):,} of {len(files)-n:,} beside the training images cannot be read", 'note',
-                      [f'{names[i]} ({infos[i].bad})' for i in bad],
+        what = f"{len(bad):,} of {len(files)-n:,} beside the training images cannot be read"
+        yield Finding('other files', what, 'note', [f'{names[i]} ({infos[i].bad})' for i in bad],
                       f"{mend(infos[i].bad for i in bad)}: training does without them, predicting does not")
     first = same_pixels(files, infos)
     yield check_duplicates(names[:n], [tags.get(name, ()) for name in found], first[:n])
-    yield from _check_splits(names, files, splits, [g for g in groups(range(len(files)), lambda i: first[i]) if len(g) > 1])
+    same = [g for g in groups(range(len(files)), lambda i: first[i]) if len(g) > 1]
+    yield from _check_splits(names, files, splits, same)
 
 def verify(folder, # a folder with a label table and images
            workers:int=0, # threads that read images; 0: one a core
@@ -101,9 +107,9 @@ def verify(folder, # a folder with a label table and images
           ) -> Report:
     """Check a folder of chips for everything that can be wrong with it, and go on after each fault.
 
-    A FAULT is what `from_folder` or `ChipStore` refuses, so that training would fail; a note is worth knowing. Duplicates have
-    equal pixels, whatever their bytes. Splits are folders named like `test-jpg` or `valid` beside the training images, and a
-    column `split` or `is_valid`. Raises `UserError` only where there is no such folder.
+    A FAULT is what `from_folder` or `check_chips` refuses, so that training would fail; a note is worth knowing.
+    Duplicates have equal pixels, whatever their bytes. Splits are folders named like `test-jpg` or `valid` beside the
+    training images, and a column `split` or `is_valid`. Raises `UserError` only where there is no such folder.
     """
     root = existing_folder(folder)
     table, paths, _, findings = read_folder(root, label_delim)

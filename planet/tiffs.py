@@ -1,0 +1,84 @@
+"""Read images of any bands and bits, scaled by a stated range; the competition's TIFFs in colour, for figures.
+
+Pillow has no image of several 16-bit bands: it refuses such a file, or keeps 8 bits of each. `tifffile` reads it whole.
+"""
+import io
+import logging
+import numpy as np
+from PIL import Image
+from planet.cli import UserError
+from planet.files import open_regular, why_unreadable
+
+__all__ = ['read_bands', 'scale_bands', 'LIMITS', 'open_tif', 'tif_rgb', 'tif_false_colour']
+
+def read_bands(data:bytes, # of an image file
+              ) -> np.ndarray: # `(height, width, bands)`, in the file's own type
+    "Read all bands of an image file as they are; many kinds of exceptions where it is broken."
+    if data[:4] not in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'): bands = np.asarray(Image.open(io.BytesIO(data)))
+    else:
+        import tifffile
+        log = logging.getLogger('tifffile') # it also says in a line of its own what it then raises
+        level = log.level
+        log.setLevel(logging.CRITICAL)
+        try: bands = tifffile.imread(io.BytesIO(data))
+        finally: log.setLevel(level)
+    if not bands.size: raise ValueError('no picture in it')
+    if bands.ndim == 2: return bands[..., None]
+    if bands.ndim == 3 and bands.shape[0] < min(bands.shape[1:]): return bands.transpose(1, 2, 0) # a plane a band
+    return bands
+
+def scale_bands(bands:np.ndarray, # `(height, width, bands)`
+                limits, # the values `(2, bands)` that become 0 and 255
+               ) -> np.ndarray: # uint8
+    "Scale each band linearly from its stated range to 8 bits; what lies outside is clipped, and NaN becomes 0."
+    low, high = np.asarray(limits, dtype=np.float32)
+    if bands.ndim != 3 or bands.shape[2] != len(low):
+        raise ValueError(f'shape {bands.shape}, and limits of {len(low)} bands')
+    return (255*np.nan_to_num(((bands.astype(np.float32)-low)/(high-low)).clip(0, 1))).round().astype(np.uint8)
+
+# ---- the competition's TIFFs, for figures ------------------------------------------------------------------------
+
+BLUE, GREEN, RED, NIR = range(4)
+
+# Black and white for each band: 1.25 standard deviations below the mean of the training TIFFs, and 3 above it, rounded.
+# Competitors published those means (4953, 4238, 3039, 6387) and deviations (1693, 1528, 1576, 1805).
+LIMITS = np.array([[2800, 2300, 1100, 4100], [10000, 8800, 7800, 11800]])
+
+def open_tif(path, # a TIFF of four bands of uint16
+            ) -> np.ndarray: # uint16, `(height, width, 4)`: blue, green, red, near infrared
+    "Read all four bands as they are. Raises `UserError` for a file that cannot be read, or holds anything else."
+    try:
+        with open_regular(path) as f: bands = read_bands(f.read())
+    # a broken file fails in many ways: TiffFileError, ValueError, struct.error, IndexError
+    except Exception as e: raise UserError(f"{path} cannot be read as a TIFF ({why_unreadable(e)})") from None
+    if bands.ndim != 3 or bands.shape[2] != 4 or bands.dtype != np.uint16:
+        raise UserError(f"{path} has the shape {bands.shape} in {bands.dtype}: "
+                        "the competition's TIFFs are (height, width, 4) in uint16")
+    return bands
+
+def tif_rgb(tif, # path, or what `open_tif` gave
+            limits=LIMITS, # the values `(2, 4)` of black and of white in each band; None: this chip's own range
+           ) -> np.ndarray: # uint8, `(height, width, 3)`
+    """A TIFF of four bands in true colour: red, green, blue.
+
+    The sensor's range is made for clouds, and a forest fills a small part of it: shown as they are, the numbers are
+    black. By default all chips are stretched by the same `limits`, so that two can be compared and a cloud stays white.
+    A chip's own range shows more of a chip on another scale, but turns clouds grey and amplifies the noise of a forest.
+    """
+    return _picture(tif, [RED, GREEN, BLUE], limits)
+
+def tif_false_colour(tif, limits=LIMITS, # as in `tif_rgb`
+                    ) -> np.ndarray: # uint8, `(height, width, 3)`
+    "A TIFF in false colour: near infrared as red, red as green, green as blue. Leaves are red, water is dark."
+    return _picture(tif, [NIR, RED, GREEN], limits)
+
+def _picture(tif, bands, limits):
+    chip = (tif if isinstance(tif, np.ndarray) else open_tif(tif))[..., bands].astype(np.float32)
+    if limits is None:
+        seen = chip[chip.any(-1)] if chip.any() else chip.reshape(-1, 3) # a pixel of zeros lies outside the scene
+        low, high = np.percentile(seen, (2, 98), axis=0)
+        # Each band begins at its own dark, since the air adds light, most of it blue; then all share the widest range,
+        # or a plain forest would turn grey and its noise into colour
+        high = low + max((high-low).max(), .1*low.max(), 1)
+    else: low, high = np.asarray(limits)[:, bands]
+    return scale_bands(chip, (low, high))
