@@ -68,7 +68,7 @@ class AutocastForward:
         if self.model.__dict__.get('forward') is not self: return
         if self.replaced: self.model.forward = self.replaced
         else: del self.model.forward
-    def __reduce__(self): return MethodType, (type(self.model).forward, self.model) # a saved model has its own forward
+    def __reduce__(self): return getattr, (self.model, 'forward') # a saved model has its own forward pass
 
 class Precision(MixedPrecision):
     """Mixed precision: the forward pass under autocast in bf16 or fp16, and channels-last, wherever the device gains.
@@ -261,10 +261,10 @@ class StopOnNaN(Callback):
             batch = f'batch {self.iter+1}' if self.training else 'validation set'
             return (f"training diverged in epoch {self.epoch+1} of {self.n_epoch}, {batch}: {what}. The learning rate, "
                     f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
+        if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         for name, tensor in self.model.state_dict().items():
             if not torch.isfinite(tensor).all():
                 return f"the model's weights hold NaN or infinite numbers ({name}): take other `weights`"
-        if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         return f'{what} before any training: take other `weights`'
     def __call__(self, event_name):
         super().__call__(event_name)
