@@ -269,6 +269,10 @@ def test_a_learning_rate_that_is_too_high_is_named():
     with pytest.raises(UserError, match='training diverged in epoch 1 of 2, .*learning rate.*`lr`') as e, quiet(learn): learn.fit(2, 1e30)
     assert '\n' not in str(e.value) and 'Exception occured' not in str(e.value)
 
+def test_a_loss_that_is_finite_but_explodes():
+    learn = learner(StopOnNaN())
+    with pytest.raises(UserError, match='diverged in epoch 1 .*loss went from 0.7.*`lr`'), quiet(learn): learn.fit(2, 3e4)
+
 def test_weights_and_images_that_are_nan_are_named():
     learn = learner(StopOnNaN())
     nn.init.constant_(learn.model[0].weight, torch.nan)
