@@ -68,7 +68,7 @@ class AutocastForward:
         if self.model.__dict__.get('forward') is not self: return
         if self.replaced: self.model.forward = self.replaced
         else: del self.model.forward
-    def __reduce__(self): return MethodType, (type(self.model).forward, self.model) # a saved model has its own forward
+    def __reduce__(self): return getattr, (self.model, 'forward') # a saved model has its own forward pass
 
 class Precision(MixedPrecision):
     """Mixed precision: the forward pass under autocast in bf16 or fp16, and channels-last, wherever the device gains.
@@ -239,16 +239,23 @@ def quiet(
 # ---- divergence
 
 class StopOnNaN(Callback):
-    """Stop training at the first NaN or infinite output or loss, with an error that names learning rate or weights.
+    """Stop training that diverges, at the first NaN or infinite output, with an error that names learning rate or weights.
 
-    (fastai's `TerminateOnNaNCallback` ends the fit as if it were done, and sees the loss only.)
+    It also stops after an epoch whose loss is a thousand times that of the first batch. (fastai's
+    `TerminateOnNaNCallback` ends the fit as if it were done, and sees the loss only.)
     """
     order = Precision.order+1 # of outputs in fp32
-    def __init__(self): self.steps, self.fault = 0, None
+    def __init__(self): self.steps, self.fault, self.first = 0, None, None
     def after_step(self): self.steps += 1
     def after_pred(self): self.check(self.pred, 'outputs')
     def after_loss(self):
-        if len(self.yb): self.check(self.loss, 'loss')
+        if not len(self.yb): return
+        self.check(self.loss, 'loss')
+        if self.training and self.first is None: self.first = self.loss.detach().mean()
+    def after_train(self):
+        if hasattr(self.learn, 'lr_finder') or self.first is None: return
+        if self.smooth_loss > 1000*self.first.clamp(min=1e-3):
+            self.fault = self.diverged(f'the loss went from {self.first:.3g} to {self.smooth_loss:.3g}')
     def check(self, found, what):
         if isinstance(found, torch.Tensor) and found.is_floating_point() and not torch.isfinite(found.detach()).all():
             if hasattr(self.learn, 'lr_finder'): raise CancelFitException() # which raises the rate until this happens
@@ -257,15 +264,16 @@ class StopOnNaN(Callback):
         "What made `what` infinite."
         what = f"the model's {what} are NaN or infinite"
         if self.steps and hasattr(self.learn, 'gather_preds'): return f'{what}: train again with a lower `lr`'
-        if self.steps:
-            batch = f'batch {self.iter+1}' if self.training else 'validation set'
-            return (f"training diverged in epoch {self.epoch+1} of {self.n_epoch}, {batch}: {what}. The learning rate, "
-                    f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
+        if self.steps: return self.diverged(what)
+        if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         for name, tensor in self.model.state_dict().items():
             if not torch.isfinite(tensor).all():
                 return f"the model's weights hold NaN or infinite numbers ({name}): take other `weights`"
-        if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         return f'{what} before any training: take other `weights`'
+    def diverged(self, what) -> str:
+        where = f'batch {self.iter+1}' if self.training else 'validation set'
+        return (f"training diverged in epoch {self.epoch+1} of {self.n_epoch}, {where}: {what}. The learning rate, "
+                f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
     def __call__(self, event_name):
         super().__call__(event_name)
         # raised here and not in the event, whose errors fastai words anew, over three lines

@@ -1,4 +1,4 @@
-"The learner: its backbone and weights, the head that starts at the base rates, precision, and what it predicts."
+"The learner: prior-bias head, losses by name, fine-tuning, and what it predicts."
 import pickle
 import numpy as np, pytest, torch
 from fastai.learner import load_learner
@@ -6,12 +6,14 @@ from fastai.torch_core import set_seed
 from fastai.vision.learner import vision_learner
 from PIL import Image
 from torch import nn
-from planet import learner
+from planet import backbones, callbacks
 from planet.cli import UserError
 from planet.data import tags_dls, weather_dls
-from planet.learner import (base_rates, bf16_gains, chip_learner, f2, find_arch, fine_tune, load_body, read_weights,
+from planet.learner import (LOSSES, base_rates, chip_learner, f2, find_loss, fine_tune, parse_loss_args,
                             score_classes, score_tags, start_at_base_rates, train_targets)
-from planet.losses import BinaryCrossEntropyLoss, accuracy_multi
+from planet.losses import BinaryCrossEntropyLoss
+from planet.weights import read_weights
+from planet.amazon import WEATHER
 from planet.chips import from_folder
 from planet.images import ChipStore
 
@@ -25,10 +27,10 @@ def dls(chips, store):
     return tags_dls(chips, store, bs=16)
 
 def tagger(dls, **kwargs):
-    return chip_learner(dls, **{'arch': 'resnet18', 'weights': 'none', **kwargs}, loss_func=BinaryCrossEntropyLoss(thresh=.2), metrics=[accuracy_multi, f2])
+    return chip_learner(dls, **{'arch': 'resnet18', 'weights': 'none', **kwargs}, loss_func=BinaryCrossEntropyLoss(thresh=.2))
 
 @pytest.fixture
-def fp32(monkeypatch): monkeypatch.setattr(learner, 'bf16_gains', lambda device: False)
+def fp32(monkeypatch): monkeypatch.setattr(callbacks, 'bf16_gains', lambda device: False)
 
 # ---- the head
 
@@ -62,23 +64,19 @@ def test_only_the_last_linear_layer_is_replaced():
 
 # ---- backbones and weights
 
-@pytest.mark.parametrize('name,said', [('resnet5', 'resnet50'), ('convnext_tny', 'convnext_tiny'), ('', 'unknown')])
-def test_unknown_arch(name, said):
-    with pytest.raises(UserError, match=said): find_arch(name)
-
 def test_a_timm_backbone_trains(dls):
     learn = tagger(dls, arch='resnet10t')
     assert len(fine_tune(learn, 1, 1e-3, 0)) == 1
 
 def test_auto_goes_on_without_weights_and_says_so(dls, monkeypatch, capsys):
-    monkeypatch.setattr(learner, 'vision_learner', no_network(vision_learner))
+    monkeypatch.setattr(backbones, 'vision_learner', no_network(vision_learner))
     learn = tagger(dls, weights='auto')
     said = capsys.readouterr().out
     assert learn.weights == 'none' and 'WARNING' in said and 'RANDOM' in said and said.count('\n') == 1
 
 def test_imagenet_fails_without_weights(dls, monkeypatch):
-    monkeypatch.setattr(learner, 'vision_learner', no_network(vision_learner))
-    with pytest.raises(UserError, match="imagenet: resnet18's cannot be had .*no network.*--weights none"): tagger(dls, weights='imagenet')
+    monkeypatch.setattr(backbones, 'vision_learner', no_network(vision_learner))
+    with pytest.raises(UserError, match="imagenet: resnet18's cannot be had .*no network.*`weights` none"): tagger(dls, weights='imagenet')
 
 def no_network(build):
     def built(*args, pretrained, **kwargs):
@@ -106,7 +104,7 @@ def test_cached_weights_are_used(dls, weights, tmp_path, monkeypatch):
 def test_weights_from_a_file(dls, tmp_path, arch, suffix):
     import timm
     from safetensors.torch import save_file
-    found = find_arch(arch)
+    found = backbones.find_arch(arch)
     source = timm.create_model(arch) if isinstance(found, str) else found(weights=None)
     path = tmp_path/f'weights{suffix}'
     (torch.save if suffix == '.pth' else save_file)({k: v.contiguous() for k, v in source.state_dict().items()}, path)
@@ -117,16 +115,6 @@ def test_weights_from_a_file(dls, tmp_path, arch, suffix):
     if suffix == '.pth': # and it trains: first the head, the one that starts at the base rates included, then all
         fine_tune(learn, 1, 1e-3, 1)
         assert (learn.model[1][-1].weight != 0).any() and (next(learn.model[0].parameters()) != first).any()
-
-def test_half_precision_weights_become_fp32(tmp_path):
-    torch.save({'state_dict': {'a': torch.ones(2, dtype=torch.half), 'n': torch.tensor(3)}}, tmp_path/'w.pth')
-    state = read_weights(tmp_path/'w.pth')
-    assert state['a'].dtype == torch.float32 and state['n'].dtype == torch.int64
-
-def test_weights_of_another_architecture(dls, tmp_path):
-    from torchvision.models import resnet34
-    torch.save(resnet34().state_dict(), tmp_path/'w.pth')
-    with pytest.raises(UserError, match='does not fit resnet18: .*it fits --arch resnet34'): tagger(dls, weights=str(tmp_path/'w.pth'))
 
 @pytest.mark.parametrize('content', [b'', b'no weights', pickle.dumps(print)], ids=['empty', 'text', 'code'])
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
@@ -139,30 +127,50 @@ def test_a_file_that_holds_no_weights(tmp_path, content, suffix):
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match='no such file'): read_weights(tmp_path/'w.pth')
 
-# ---- precision
+# ---- losses by name
 
-def test_autocast_only_where_it_gains(dls, monkeypatch):
-    seen = {}
-    for gains in (True, False):
-        monkeypatch.setattr(learner, 'bf16_gains', lambda device: gains)
-        learn = tagger(dls)
-        hook = learn.model[0][0].register_forward_hook(lambda m, i, o: seen.update({gains: (o.dtype, i[0].is_contiguous(memory_format=torch.channels_last))}))
-        preds, _ = learn.get_preds()
-        hook.remove()
-        assert preds.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
-    assert seen == {True: (torch.bfloat16, True), False: (torch.float32, True)}
+def test_losses_take_their_own_parameters():
+    loss = find_loss('focal', thresh=.3, loss_args='gamma=1.5 alpha=0.25')
+    assert (loss.gamma, loss.alpha, loss.thresh) == (1.5, .25, .3)
+    assert find_loss('focal', gamma=1).gamma == 1 and find_loss('smoothed').label_smoothing == .1
+    assert parse_loss_args('') == {} and parse_loss_args('a=1, b=none c=[1, 2]') == dict(a=1, b=None, c=[1, 2])
+    for name in LOSSES: assert find_loss(name, WEATHER, .4).thresh == .4
 
-def test_an_interrupted_batch_leaves_no_autocast_behind(dls, monkeypatch):
-    monkeypatch.setattr(learner, 'bf16_gains', lambda device: True)
-    learn = tagger(dls)
-    hook = learn.model[1].register_forward_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt): learn.get_preds()
-    hook.remove()
-    learn.get_preds()
-    assert not torch.is_autocast_enabled('cpu')
+@pytest.mark.parametrize('name,args,said', [
+    ('focl', '', '`loss` focl is unknown: one of bce, .*did you mean focal'),
+    ('grouped', '', '`loss` grouped needs the weather tags'),
+    ('focal', 'gama=1', '`loss_args` gama is unknown: focal takes .*did you mean gamma'),
+    ('focal', 'gamma=-1', '`loss_args` gamma is -1'), ('focal', 'gamma', '`loss_args` .gamma. is not understood'),
+    ('focal', 'gamma=fast', '`loss_args` .gamma=fast. is not understood'), ('focal', 'reduction=1', '`loss_args` reduction is unknown')])
+def test_wrong_losses_and_parameters_are_told_in_a_line(name, args, said):
+    with pytest.raises(UserError, match=said) as e: find_loss(name, ['a', 'b'], loss_args=args)
+    assert '\n' not in str(e.value)
 
-def test_bf16_is_asked_of_the_device():
-    assert isinstance(bf16_gains(torch.device('cpu')), bool) and not bf16_gains(torch.device('meta'))
+def test_a_loss_of_ones_own(dls, monkeypatch):
+    class Mine(BinaryCrossEntropyLoss): pass
+    monkeypatch.setitem(LOSSES, 'mine', Mine)
+    assert isinstance(find_loss('mine', thresh=.1), Mine)
+
+# ---- the learner
+
+def test_metrics_are_at_the_threshold_of_the_loss(dls):
+    for learn, thresh in ((tagger(dls), .2), (chip_learner(dls, 'resnet18', 'none'), .5)):
+        loss, accuracy, score = learn.validate()
+        with learn.removed_cbs(learn.dihedral_views): logits, targs = learn.get_preds(act=lambda x: x)
+        assert score == pytest.approx(f2(logits, targs, thresh).item(), abs=1e-6)
+        assert accuracy == pytest.approx(((logits.sigmoid() > thresh) == targs.bool()).float().mean().item(), abs=1e-6)
+
+def test_no_random_number_decides_what_a_learner_is(dls):
+    "The size of the images is read from a batch, and must not move what is drawn afterwards."
+    from planet.learner import image_shape
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), dls.train.rng.getstate()
+    assert image_shape(dls) == (3, 32)
+    assert (states[0] == torch.get_rng_state()).all() and states[1] == np.random.get_state()[1].tolist()
+    assert states[2] == dls.train.rng.getstate()
+
+def test_a_learning_rate_that_is_too_high_is_told_in_a_line(dls):
+    with pytest.raises(UserError, match='diverged.*`lr`') as e: fine_tune(tagger(dls), 2, 1e30, 0)
+    assert '\n' not in str(e.value)
 
 # ---- training, scores and predictions
 
