@@ -106,7 +106,7 @@ def table_path(root) -> Path:
     others = [] if path else _other_tables(root)
     if path or len(others) == 1: return path or others[0]
     above, books = root.resolve().parent, sorted(p.name for p in root.glob('*.xls*'))
-    kaggle = f", or planet-data get kaggle --to {root}" if _kaggles(root) else ''
+    kaggle = ", or planet-data get kaggle, `to` this folder" if _kaggles(root) else ''
     todo = (f"rename the right one of {', '.join(p.name for p in others)} to {TABLES[0]}" if others else
             f"save {books[0]} as {TABLES[0]}, in CSV" if books else
             f"{above} has one: give that folder" if any((above/name).is_file() for name in TABLES) else
@@ -219,7 +219,7 @@ def _how_to_get(root, vocab, home, missing, unclear):
     if home: return f"{yours}, or take their rows out"
     archives = some(_archives(root))
     if _kaggles(root, vocab):
-        return f"planet-data get kaggle --to {root} {f'unpacks {archives}' if archives else 'fetches them'}; or {yours}"
+        return f"planet-data get kaggle, `to` {root}, {f'unpacks {archives}' if archives else 'fetches them'}; or {yours}"
     return f"unpack {archives}; or {yours}" if archives else yours
 
 def from_folder(root, # a folder with a label table, and images in `train/`, beside it or below; or a folder a class

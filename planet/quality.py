@@ -105,7 +105,10 @@ def _check_spelling(vocab):
     alike = {}
     for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', t.casefold()), []).append(t)
     twins = [' = '.join(same) for same in alike.values() if len(same) > 1]
-    nothing = [t for t in vocab if t.casefold() in ('nan', 'na', 'n/a', 'none', 'null', '-')]
+    nothing = [t for t in vocab if t.casefold() in ('nan', 'na', 'n/a', 'none', 'null') or re.fullmatch(r'\W+', t)]
+    joined = [t for t in vocab if len(parts := re.split(r'[+/&:]', t)) > 1 and {p.strip() for p in parts} <= set(vocab)]
+    if joined: yield Finding('tag names', "made of other tags", 'note', joined,
+                             "learnt as tags of their own: name what separates them, `label_delim`")
     if unknown: yield Finding('tag names', f"{count(len(unknown), 'tag')} not among the competition's 17", 'note',
                               unknown, "learnt as another tag: correct the table if it is a slip")
     if twins: yield Finding('tag names', "alike but for their spelling", 'note', twins, "learnt as different tags")

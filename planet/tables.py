@@ -107,7 +107,7 @@ def _one_hot(path, header, rows, at):
     values = {i: {line: row[i].strip().casefold() for line, row in rows} for i in columns}
     wrong = {i: [(line, v) for line, v in of.items() if v not in YES + NO] for i, of in values.items()}
     odd = {i: found[0] for i, found in wrong.items() if found}
-    if len(odd) == len(columns):
+    if len(odd) == len(columns) and not all(re.fullmatch(r'[-+.\d]+', v) for _, v in odd.values()):
         raise UserError(f"{path} has no column tags (it has {', '.join(header)}): name its columns image_name,tags")
     if odd:
         i, (line, value) = next(iter(odd.items()))
@@ -207,6 +207,8 @@ def _filled_rows(path, header, rows, name, tag, delim):
     if changed := sum(not c.isascii() and clean(c) != c for _, row in filled for c in row):
         found = f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters"
         findings.append(Finding('characters', found, 'note', todo="read as plain spaces, without them, and composed"))
+    other = next((d for d in ',;\t|' if d != delim and all(len(row) == 1 and d in row[0] for _, row in filled)), None)
+    if other: raise UserError(f"{path} separates columns by {delim!r} in its header and by {other!r} in its rows: use one")
     plain = []
     for line, row in filled:
         row = [clean(c).strip() for c in row] + ['']*(len(header)-len(row))

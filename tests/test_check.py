@@ -133,7 +133,7 @@ def test_where_missing_images_may_be(folder):
     (folder/'train-jpg').rename(folder/'test')
     assert row(verify(folder), 'images').todo == f"60 of them lie in {folder/'test'}: rename it to {folder/'train'}"
     shutil.rmtree(folder/'test')
-    assert f'planet-data get kaggle --to {folder} fetches them' in row(verify(folder), 'images').todo
+    assert f'planet-data get kaggle, `to` {folder}, fetches them' in row(verify(folder), 'images').todo
     (folder/'train-jpg.tar.7z').write_bytes(b'')
     assert 'unpacks train-jpg.tar.7z' in row(verify(folder), 'images').todo
     retag(folder, dict(zip(table(folder).image_name, ['wheat', 'rye']*30)))

@@ -30,7 +30,7 @@ sources
 download
 synthetic
 splits
-images
+images tiffs
 chips tables
 calibration metrics decisions resampling
 checks

@@ -156,6 +156,12 @@ def test_words_for_nothing_are_named(four):
     assert any('1 cell read as no tags: NA (1)' in n for n in chips.notes)
     assert any('words for an empty cell among the tags: None, none' in n for n in chips.notes)
 
+def test_other_separators_are_named(four):
+    notes = from_folder(write(four, 'image_name,tags\na,x+y\nb,x\nc,y & x\n')).notes
+    assert any('made of other tags: x+y; ' in n and '`label_delim`' in n for n in notes)
+    assert any('words for an empty cell among the tags: &' in n for n in notes)
+    assert tags_of(four, label_delim='+')['a'] == ['x', 'y'] # as advised
+
 # ---- rows that are wrong
 
 def test_rows_without_a_name(four):
@@ -180,7 +186,9 @@ def test_the_same_rows_again_are_no_long_table(four):
     ('a.jpg,clear primary\nb.jpg,haze\n', 'its first line looks like data'), ('image_name,tags\na,"x\nb,y\n', 'line '),
     ('tags,image_name\nx,a,y\n', 'row 2: more cells than names'), ('image_name,tags,tags\na,x,y\n', 'two columns tags'),
     ('image_name,wheat,rye\na,1,0\nb,0,3\n', "rye has '3' in row 3"),
-    ('image_name,author\na,me\nb,you\n', 'has no column tags')])
+    ('image_name,author\na,me\nb,you\n', 'has no column tags'),
+    ('image_name,p,q\na,-1,1\nb,1,-1\n', "one-hot columns hold 0 and 1 alone: p has '-1' in row 2"),
+    ('image_name,tags\na;x\nb;y\n', "separates columns by ',' in its header and by ';' in its rows")])
 def test_no_table(four, text, words): refused(write(four, text), words)
 
 def test_an_unreadable_table_is_a_matter_of_permission(four, monkeypatch):
