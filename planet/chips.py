@@ -219,7 +219,8 @@ def _how_to_get(root, vocab, home, missing, unclear):
     if home: return f"{yours}, or take their rows out"
     archives = some(_archives(root))
     if _kaggles(root, vocab):
-        return f"planet-data get kaggle, `to` {root}, {f'unpacks {archives}' if archives else 'fetches them'}; or {yours}"
+        does = f'unpacks {archives}' if archives else 'fetches them'
+        return f"planet-data get kaggle, `to` {root}, {does}; or {yours}"
     return f"unpack {archives}; or {yours}" if archives else yours
 
 def from_folder(root, # a folder with a label table, and images in `train/`, beside it or below; or a folder a class

@@ -207,7 +207,8 @@ def _filled_rows(path, header, rows, name, tag, delim):
     if changed := sum(not c.isascii() and clean(c) != c for _, row in filled for c in row):
         found = f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters"
         findings.append(Finding('characters', found, 'note', todo="read as plain spaces, without them, and composed"))
-    other = next((d for d in ',;\t|' if d != delim and all(len(row) == 1 and d in row[0] for _, row in filled)), None)
+    single = all(len(row) == 1 for _, row in filled)
+    other = next((d for d in ',;\t|' if single and d != delim and all(d in row[0] for _, row in filled)), None)
     if other: raise UserError(f"{path} separates columns by {delim!r} in its header and by {other!r} in its rows: use one")
     plain = []
     for line, row in filled:
