@@ -87,6 +87,18 @@ def test_decide_beyond_the_table_is_the_same(group, beta):
     best = decide(few, beta, narrow or None)
     close(expected_fbeta(torch.cat([best[:, :60], got[:, 60:]], 1), many, beta, group or None), claim, 1e-11)
 
+def test_a_large_group_of_exclusive_tags_is_decided_exactly():
+    rng = np.random.default_rng(3)
+    p = torch.tensor(rng.random((4, 600))**6)
+    got = decide(p, exclusive=range(400))
+    worth = expected_fbeta(got, p, exclusive=range(400))
+    inside, outside = (x.argsort(descending=True).tolist() for x in (p[0, :400], p[0, 400:]))
+    for a in range(8): # the likeliest of both, in every proportion that could pay
+        other = torch.zeros(200, 600, dtype=torch.bool)
+        other[:, inside[:a]] = True
+        for m in range(200): other[m, [400 + i for i in outside[:m]]] = True
+        assert (expected_fbeta(other, p[:1].expand(200, -1), exclusive=range(400)) <= worth[0] + 1e-11).all()
+
 def test_decide_beyond_the_table_ties_and_extremes():
     assert not decide(torch.zeros(2, 300)).any() and decide(torch.ones(1, 300)).all()
     p = torch.zeros(1, 300); p[0, [5, 9, 200]] = .5
