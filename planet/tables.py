@@ -209,7 +209,8 @@ def _filled_rows(path, header, rows, name, tag, delim):
         findings.append(Finding('characters', found, 'note', todo="read as plain spaces, without them, and composed"))
     single = all(len(row) == 1 for _, row in filled)
     other = next((d for d in ',;\t|' if single and d != delim and all(d in row[0] for _, row in filled)), None)
-    if other: raise UserError(f"{path} separates columns by {delim!r} in its header and by {other!r} in its rows: use one")
+    if other:
+        raise UserError(f"{path} separates columns by {delim!r} in its header and by {other!r} in its rows: use one")
     plain = []
     for line, row in filled:
         row = [clean(c).strip() for c in row] + ['']*(len(header)-len(row))
