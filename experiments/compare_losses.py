@@ -31,11 +31,11 @@ def features(chips, store, body, bs):
 
 def train(x, y, held, loss_func, epochs, lr, bs):
     "Train a head on all but the `held` chips; probabilities of those, averaged over the eight views."
-    import torch
     import fastai.callback.schedule
-    from fastai.learner import Learner
+    import torch
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
+    from fastai.learner import Learner
     from torch import nn
     from planet.learner import base_rates, softmax_group, start_at_base_rates
     rows = (~held).nonzero().squeeze(1)
@@ -69,8 +69,8 @@ def main(
     import torch
     from fastai.torch_core import default_device, set_seed
     from sklearn.metrics import average_precision_score
-    from planet.calibration import kfolds
     from planet.amazon import WEATHER
+    from planet.calibration import kfolds
     from planet.data import load_chips, tags_dls
     from planet.learner import LOSSES, chip_learner, find_loss
     from planet.metrics import best_thresholds, bootstrap_interval, compare_decisions, crossfit_fbeta, fbeta_per_chip

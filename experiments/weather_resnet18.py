@@ -39,6 +39,6 @@ def main(
         run.begin(learn, chips, split, without_one_weather=left_out)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
-        result = evaluate(learn, chips.table.image_name[split.valid])
+        result = evaluate(learn, chips, split)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

@@ -2,9 +2,9 @@
 
 Nothing here reads a chip or the network; whatever is true of the competition's data alone stands here, once.
 """
+import csv
 from collections import Counter
 from pathlib import Path
-import csv
 
 __all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING', 'ROWS_UNSORTED',
            'NO_WEATHER', 'tag_sets', 'tag_counts', 'like_ours']

@@ -6,11 +6,20 @@ the dictionary `SCORES` of its class; metrics given to the learner appear among 
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-import numpy as np, pandas as pd, torch
+import numpy as np
+import pandas as pd
+import torch
 from planet.amazon import WEATHER
 from planet.losses import accuracy_multi
-from planet.metrics import (best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide, fbeta_per_chip,
-                            tag_table)
+from planet.metrics import (
+    best_constant,
+    best_thresholds,
+    bootstrap_interval,
+    crossfit_fbeta,
+    decide,
+    fbeta_per_chip,
+    tag_table,
+)
 
 __all__ = ['AboveThreshold', 'Likeliest', 'Score', 'Result', 'TagsResult', 'ClassResult', 'evaluate']
 
@@ -41,7 +50,7 @@ class Score:
     baseline:object = None # result -> the same for an answer that never looks at a chip
     per_chip:object = None # result -> `(n,)` numbers whose mean the score is: it then has a confidence interval
 
-def _enough(r): return len(r) >= 10 # folds to tune on
+def _enough(r): return len(r if r.groups is None else set(r.groups)) >= 10 # for folds to tune on
 
 class Result:
     """A scored validation set. A subclass says which `SCORES` there are and what one row of its table is.
@@ -60,9 +69,11 @@ class Result:
         train=None, # `(m, tags)` of 0 and 1: the training set's targets, for the baselines
         loss_func=None, # to compute the loss of the base rates with
         metrics:dict=None, # name -> number: the learner's own metrics
+        groups=None, # `(n,)`: equal for chips that are duplicates or of one scene: never on both sides of a cross-fit
     ):
         self.probs, self.targs, self.names, self.vocab, self.rule = probs, targs, list(names), list(vocab), rule
         self.losses, self.train, self.loss_func, self.metrics = losses, train, loss_func, metrics or {}
+        self.groups = None if groups is None or len(set(groups)) == len(set(names)) else list(groups)
 
     def __len__(self): return len(self.probs)
 
@@ -79,7 +90,7 @@ class Result:
         found = {k: None if v is None else round(float(v), 5) for k, v in found.items()}
         for name, s in given.items():
             if s.per_chip is not None:
-                found[f'{name}_interval'] = [round(o, 5) for o in bootstrap_interval(s.per_chip(self))]
+                found[f'{name}_interval'] = [round(o, 5) for o in bootstrap_interval(s.per_chip(self), groups=self.groups)]
         return found
 
     @cached_property
@@ -131,7 +142,7 @@ class TagsResult(Result):
         f2=Score('F2 at {rule}', lambda r: r.f2_per_chip.mean(), lambda r: fbeta_per_chip(_constant(r), r.truth).mean(),
                  lambda r: r.f2_per_chip),
         f2_tuned=Score('F2, thresholds per tag tuned',
-                       lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds).score if _enough(r) else None),
+                       lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds, groups=r.groups).score if _enough(r) else None),
         f2_decided=Score('F2, best expected set', lambda r: fbeta_per_chip(
             decide(r.probs, exclusive=r.exclusive, vocab=r.vocab), r.truth).mean()),
         accuracy_multi=Score('accuracy_multi at {rule}', lambda r: (r.pred == r.truth).float().mean(),
@@ -225,7 +236,8 @@ def _metric_values(learn, logits, targs):
 
 def evaluate(
     learn, # a trained `Learner`, multi-label or single-label
-    names=None, # of the validation chips, in the order of `learn.dls.valid`; by default those of their files
+    chips=None, # what it was trained on: names the chips of the result; by default those of their files
+    split=None, # their `Split`: keeps duplicates and groups together in cross-fits and intervals
     rule=None, # the decision rule; by default tags above the threshold of the loss function, or the likeliest class
     dl=None, # another `DataLoader` than that of the validation set
 ) -> Result:
@@ -235,8 +247,10 @@ def evaluate(
     logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)
     probs = getattr(loss_func, 'activation', lambda x: x)(logits)
     items = (learn.dls.valid if dl is None else dl).dataset.items
-    names = [getattr(item, 'stem', str(item)) for item in items] if names is None else names
+    name_of = {} if chips is None else dict(zip(chips.paths, chips.table.image_name))
+    names = [name_of.get(item, getattr(item, 'stem', str(item))) for item in items]
+    groups = None if split is None or dl is not None else [split.group[row] for row in split.valid]
     kind = ClassResult if targs.ndim == 1 else TagsResult
     if rule is None: rule = Likeliest() if kind is ClassResult else AboveThreshold(getattr(loss_func, 'thresh', 0.5))
     return kind(probs, targs, names, learn.dls.vocab, rule, losses, train_targets(learn.dls), loss_func,
-                _metric_values(learn, logits, targs))
+                _metric_values(learn, logits, targs), groups)

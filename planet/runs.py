@@ -3,10 +3,14 @@
 `record.json` says what was asked for and what was found; its `status` is running, done, failed or interrupted. What a
 run found (probabilities, scores, model) is written before anything optional: a figure that fails is a warning.
 """
+import json
+import os
+import platform
+import shutil
+import time
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-import json, os, platform, shutil, sys, time
 from planet.cli import UserError, say
 
 __all__ = ['Run', 'device_facts', 'scores_report']

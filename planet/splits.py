@@ -1,12 +1,16 @@
 """Training and validation sets: random, by multi-label stratified folds, or as given; duplicates stay together.
 
 Every way of splitting gives one `Split`. Chips with equal pixels (`duplicates`) and chips of one group (a scene, a
-site) lie on one side: a score on what was trained on is too high. """
+site) lie on one side: a score on what was trained on is too high.
+"""
+import hashlib
+import os
+import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-import hashlib, os, re
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
 from planet.chips import Chips
 from planet.cli import UserError, say
 from planet.images import same_pixels
@@ -21,6 +25,7 @@ class Split:
     train: list # positions in the table of chips
     valid: list
     facts: dict = field(default_factory=dict) # `kind`: random, folds, table or file; and what made it
+    group: object = None # `(chips,)`: equal for chips that must lie on one side, from `kept_together`
 
 # ---- what stays together
 
@@ -61,7 +66,7 @@ def random_split(
     held = held[first]
     order = [int(row) for row in (*valid, *train)]
     return Split([row for row in order if not held[row]], [row for row in order if held[row]],
-                 dict(kind='random', valid_pct=valid_pct, seed=seed))
+                 dict(kind='random', valid_pct=valid_pct, seed=seed), first)
 
 # ---- folds
 
@@ -241,11 +246,13 @@ def split_chips(
     else: found, asked = random_split(chips, valid_pct, seed), f'`valid_pct` {valid_pct:g}'
     if len(found.train) < 2 or len(found.valid) < 1:
         left = f'{len(found.train)} to train on and {len(found.valid)} to score'
-        raise UserError(f'{asked} of {len(chips)} chips leaves {left}: two and one are needed at least (duplicates stay together)')
+        raise UserError(f'{asked} of {len(chips)} chips leaves {left}: two and one are needed at least '
+                        '(duplicates stay together)')
     if found.facts['kind'] != 'random':
         where = found.facts.get('folds_file')
         say(f'split: {asked}, {len(found.train):,} chips to train on, {len(found.valid):,} in the validation set'
             + (f' ({where})' if where else '; `split` random draws another' if found.facts['kind'] == 'table' else ''))
+    found = found if found.group is not None else replace(found, group=kept_together(chips))
     for remark in _remarks(chips, found): say(f'split: {remark}')
     return found
 
@@ -261,7 +268,7 @@ def _remarks(chips, split):
         yield f'no training chip shows {missing}{todo}'
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
     if split.facts['kind'] != 'random': # a file may be older than the images, or edited
-        first = duplicates(chips)
+        first = split.group if chips.group is None else duplicates(chips)
         if both := len(set(first[split.train]) & set(first[split.valid])):
             todo = ': delete the file of folds and it is made again' if folds else ': the score is too high'
             yield f'{both} chips have a duplicate on the other side{todo}'

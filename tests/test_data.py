@@ -1,14 +1,19 @@
 "From a table of tags to batches: what a learner is fed."
-import os, pickle, subprocess, sys
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
-import numpy as np, pytest, torch
+import numpy as np
+import pytest
+import torch
 from fastai.torch_core import set_seed
 from PIL import Image
+from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import only_of, tags_dls, weather_chips, weather_dls
-from planet.splits import random_split, split_chips
-from planet.chips import from_folder
 from planet.images import ChipStore, open_chip
+from planet.splits import random_split, split_chips
 
 root = Path(__file__).resolve().parent.parent
 

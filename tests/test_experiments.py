@@ -1,12 +1,19 @@
 "The experiments as their users run them: from the command line and from Python, on synthetic and on real chips."
-import json, os, re, shutil, subprocess, sys, time
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-import numpy as np, pandas as pd, pytest
+import numpy as np
+import pandas as pd
+import pytest
 from PIL import Image
+from sklearn.metrics import fbeta_score
 from experiments import planet_resnet50, weather_resnet18
 from planet.cli import UserError
 from planet.sources import find_chips
-from sklearn.metrics import fbeta_score
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=1)

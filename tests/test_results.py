@@ -1,7 +1,9 @@
 "What a scored validation set says: scores beside scikit-learn's, baselines, intervals, reports."
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
 from sklearn.metrics import accuracy_score, fbeta_score
-from planet.cli import UserError
 from planet.results import AboveThreshold, ClassResult, Score, TagsResult
 
 @pytest.fixture
@@ -48,3 +50,13 @@ def test_a_single_label():
     r = ClassResult(probs, torch.tensor([0, 1, 0, 2]), list('wxyz'), ['clear', 'haze', 'cloudy'], lambda p: p.argmax(1), train=train)
     assert r.scores['accuracy'] == accuracy_score([0, 1, 0, 2], [0, 1, 1, 2]) and r.scores['accuracy_baseline'] == .5
     assert r.table.loc['clear', 'haze'] == 1 and r.table.to_numpy().sum() == 4 and 'accuracy' in r.report()
+
+def test_duplicates_stay_together_in_cross_fits(tags):
+    "With every chip four times, thresholds tuned on copies of the scored chips would score too high."
+    def times(n, groups=None):
+        probs, targs = (torch.cat([o]*n) for o in (tags.probs, tags.targs))
+        return TagsResult(probs, targs, range(60*n), 'abcd', tags.rule, train=tags.train, groups=groups)
+    copies = times(4, [i % 60 for i in range(240)])
+    assert abs(copies.scores['f2_tuned'] - tags.scores['f2_tuned']) < .02
+    (low, high), (narrow, wide) = copies.scores['f2_interval'], times(4).scores['f2_interval']
+    assert high - low > 1.7*(wide - narrow), 'four copies are no more evidence than one'

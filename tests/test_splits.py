@@ -1,14 +1,18 @@
 "Splits: random, folds, official, from a file; duplicates and groups stay on one side."
-import itertools, os, shutil
+import itertools
+import os
+import shutil
 from pathlib import Path
-import numpy as np, pandas as pd, pytest
+import numpy as np
+import pandas as pd
+import pytest
 from fastai.data.transforms import RandomSplitter
 from hypothesis import given, settings, strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from PIL import Image
 from planet.chips import Chips, from_folder
 from planet.cli import UserError
-from planet.splits import duplicates, find_folds, folds_file, make_folds, random_split, split_chips
+from planet.splits import duplicates, find_folds, folds_file, make_folds, split_chips
 from planet.synthetic.chips import draw_tags
 
 @pytest.fixture(scope='module')

@@ -14,8 +14,16 @@ from planet.options import chip_options, delegates, options
 
 def stock(chips, split, o):
     "Stock fastai, trained."
-    from fastai.vision.all import (DataBlock, DihedralItem, ImageBlock, MultiCategoryBlock, Normalize, Resize,
-                                   imagenet_stats, vision_learner)
+    from fastai.vision.all import (
+        DataBlock,
+        DihedralItem,
+        ImageBlock,
+        MultiCategoryBlock,
+        Normalize,
+        Resize,
+        imagenet_stats,
+        vision_learner,
+    )
     from planet.backbones import find_backbone
     from planet.data import LabelOf
     from planet.weights import read_weights
@@ -31,9 +39,9 @@ def stock(chips, split, o):
 
 def ours(chips, split, o):
     "The main experiment's recipe, trained."
+    from planet.callbacks import History
     from planet.data import tags_dls
     from planet.images import ChipStore
-    from planet.callbacks import History
     from planet.learner import chip_learner, find_loss
     dls = tags_dls(chips, ChipStore(chips.paths, o.size), split, o.bs, o.workers)
     learn = chip_learner(dls, o.arch, o.weights, find_loss('bce', chips.vocab, o.thresh)).remove_cb(History)
