@@ -90,7 +90,8 @@ class Result:
         found = {k: None if v is None else round(float(v), 5) for k, v in found.items()}
         for name, s in given.items():
             if s.per_chip is not None:
-                found[f'{name}_interval'] = [round(o, 5) for o in bootstrap_interval(s.per_chip(self), groups=self.groups)]
+                found[f'{name}_interval'] = [round(o, 5)
+                                             for o in bootstrap_interval(s.per_chip(self), groups=self.groups)]
         return found
 
     @cached_property
@@ -142,7 +143,8 @@ class TagsResult(Result):
         f2=Score('F2 at {rule}', lambda r: r.f2_per_chip.mean(), lambda r: fbeta_per_chip(_constant(r), r.truth).mean(),
                  lambda r: r.f2_per_chip),
         f2_tuned=Score('F2, thresholds per tag tuned',
-                       lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds, groups=r.groups).score if _enough(r) else None),
+                       lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds, groups=r.groups).score
+                       if _enough(r) else None),
         f2_decided=Score('F2, best expected set', lambda r: fbeta_per_chip(
             decide(r.probs, exclusive=r.exclusive, vocab=r.vocab), r.truth).mean()),
         accuracy_multi=Score('accuracy_multi at {rule}', lambda r: (r.pred == r.truth).float().mean(),

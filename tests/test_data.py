@@ -45,7 +45,8 @@ def test_real_chips_keep_their_colours(real_chips):
     path = sorted((real_chips/'train').iterdir())[0]
     im = Image.open(path)
     assert im.mode == 'CMYK'
-    np.testing.assert_allclose(open_chip(path, 128).float().mean((1, 2)), np.asarray(im.convert('RGB')).mean((0, 1)), atol=1)
+    np.testing.assert_allclose(open_chip(path, 128).float().mean((1, 2)), np.asarray(im.convert('RGB')).mean((0, 1)),
+                               atol=1)
 
 def test_a_chip_that_is_not_square_is_cropped():
     wide = np.zeros((40, 80, 3), np.uint8)
@@ -90,7 +91,8 @@ if __name__ == '__main__':
     main()
 """
     (tmp_path/'main.py').write_text(code)
-    done = subprocess.run([sys.executable, tmp_path/'main.py'], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(root)})
+    done = subprocess.run([sys.executable, tmp_path/'main.py'], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': str(root)})
     assert done.stdout == 'equal\n', done.stderr
 
 # ---- batches
@@ -111,7 +113,9 @@ def test_targets_are_those_of_the_table(chips, store):
 
 def test_training_chips_turn_and_held_out_ones_do_not(chips, store):
     def views(dl): return {(x*255).round().byte().numpy().tobytes() for _ in range(60) for xs, _ in dl for x in xs}
-    def turned(path): return {torch.rot90(f, k, (1, 2)).numpy().tobytes() for k in range(4) for f in (store[path], store[path].flip(2))}
+    def turned(path):
+        return {torch.rot90(f, k, (1, 2)).numpy().tobytes() for k in range(4)
+                for f in (store[path], store[path].flip(2))}
     set_seed(1) # 60 draws of 8 views miss one in half a percent of the runs
     dls = tags_dls(chips[range(3)], store, random_split(chips[range(3)], .4))
     one, two = dls.train_ds.items

@@ -24,7 +24,8 @@ def last_record(out, name='*'):
     return json.loads((folder/'record.json').read_text()), folder
 
 def command(name, *args, **kwargs):
-    return subprocess.run([sys.executable, root/'experiments'/f'{name}.py', *map(str, args)], capture_output=True, text=True,
+    return subprocess.run([sys.executable, root/'experiments'/f'{name}.py', *map(str, args)], capture_output=True,
+                          text=True,
                           stdin=subprocess.DEVNULL, **kwargs)
 
 # ---- a whole run
@@ -32,25 +33,30 @@ def command(name, *args, **kwargs):
 def check_record(out, name, keys, files):
     record, folder = last_record(out)
     assert record['status'] == 'done' and not record.get('warnings')
-    assert {'experiment', 'options', 'data', 'device', 'weights_used', 'scores', 'rule', 'versions', 'seconds'} <= set(record)
+    assert {'experiment', 'options', 'data', 'device', 'weights_used', 'scores', 'rule', 'versions',
+            'seconds'} <= set(record)
     assert folder.parent.name == name and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?', folder.name)
     assert {'source', 'chips', 'vocab', 'train', 'valid'} <= set(record['data']) and keys <= set(record['scores'])
     assert record['versions']['torch'] and record['seconds'] > 0
     assert {p.name for p in folder.iterdir()} == files
-    for png in folder.glob('*.png'): assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
+    for png in folder.glob('*.png'):
+        assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
 
-TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'batch.png', 'losses.png', 'threshold.png', 'predictions.png'}
+TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'batch.png', 'losses.png',
+          'threshold.png', 'predictions.png'}
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
 
 def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
     "A thousand chips, drawn for the occasion; little training, but better than any answer that never looks."
-    planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0, thresh=.2, tta=False, out=str(tmp_path))
+    planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0,
+                         thresh=.2, tta=False, out=str(tmp_path))
     said = capsys.readouterr().out.splitlines()
     record, folder = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
     assert record['scores']['f2'] > record['scores']['f2_baseline'] + .02
     data = dict(source='synthetic chips, drawn by code', chips=1000, train=800, valid=200, left_out=[])
-    assert {k: record['data'][k] for k in data} == data and record['data']['split'] == dict(kind='random', valid_pct=.2, seed=42)
+    assert {k: record['data'][k] for k in data} == data
+    assert record['data']['split'] == dict(kind='random', valid_pct=.2, seed=42)
     assert len(record['data']['vocab']) == 17 and record['options']['thresh'] == .2 and record['weights_used'] == 'none'
     assert record['rule'] == dict(kind='thresh', thresh=.2)
     # a line on the data first, then a line an epoch, the scores, and the record's folder last
@@ -63,11 +69,13 @@ def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
     assert list(held) == ['image_name', *record['data']['vocab']] and len(held) == 200
     truth = find_chips('synthetic')
     targs = pd.DataFrame(truth.targets, truth.table.image_name).loc[held.image_name].to_numpy()
-    assert fbeta_score(targs, held.iloc[:, 1:].to_numpy() > .2, beta=2, average='samples') == pytest.approx(record['scores']['f2'], abs=2e-4)
+    assert fbeta_score(targs, held.iloc[:, 1:].to_numpy() > .2, beta=2,
+                       average='samples') == pytest.approx(record['scores']['f2'], abs=2e-4)
     assert list(history.epoch) == [1, 2, 3] and history.f2.iloc[-1] == pytest.approx(record['scores']['f2'], abs=2e-3)
 
 def test_a_tagger_on_real_chips(tmp_path, real_chips, real_weights):
-    planet_resnet50.main(data=str(real_chips), weights=str(real_weights), size=64, bs=32, epochs=1, freeze_epochs=1, out=str(tmp_path))
+    planet_resnet50.main(data=str(real_chips), weights=str(real_weights), size=64, bs=32, epochs=1, freeze_epochs=1,
+                         out=str(tmp_path))
     record, _ = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
     assert record['data']['chips'] == 1000 and record['scores']['f2'] > record['scores']['f2_baseline'] + .08
 
@@ -78,7 +86,8 @@ def test_the_weather(tmp_path, drawn):
     assert pd.read_csv(folder/'classes.csv', index_col=0).to_numpy().sum() == record['data']['valid']
 
 def test_experiments_share_folds(tmp_path, drawn, capsys):
-    options = dict(data=str(drawn), arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, tta=False, folds=2, out=str(tmp_path))
+    options = dict(data=str(drawn), arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, tta=False,
+                   folds=2, out=str(tmp_path))
     held = []
     for fold in range(2):
         planet_resnet50.main(**options, fold=fold)
@@ -113,7 +122,8 @@ def test_somebody_elses_chips(tmp_path, capsys):
     (tmp_path/'labels.csv').write_text('\n'.join(rows))
     planet_resnet50.main(**quick, data=str(tmp_path), out=str(tmp_path/'out'))
     record, _ = last_record(tmp_path/'out')
-    assert record['data']['vocab'] == ['Spring-barley', 'rape', 'wheat'] and record['scores']['f2_tuned'] is None # 2 held-out chips
+    # 2 held-out chips
+    assert record['data']['vocab'] == ['Spring-barley', 'rape', 'wheat'] and record['scores']['f2_tuned'] is None
 
 def test_skipped_chips_are_recorded(tmp_path, folder):
     (folder/'train-jpg'/'train_5.jpg').write_bytes(b'')
@@ -124,7 +134,8 @@ def test_skipped_chips_are_recorded(tmp_path, folder):
 # ---- the command line
 
 @pytest.mark.parametrize('name', ['planet_resnet50', 'weather_resnet18', 'bench/recipe'])
-@pytest.mark.parametrize('args,status,said', [(['--help'], 0, '--valid_pct'), (['--vald_pct', '.3'], 2, 'did you mean --valid_pct?'),
+@pytest.mark.parametrize('args,status,said',
+                         [(['--help'], 0, '--valid_pct'), (['--vald_pct', '.3'], 2, 'did you mean --valid_pct?'),
     (['--epochs', 'three'], 2, 'epochs')])
 def test_options_are_looked_at_before_torch(name, args, status, said, tmp_path):
     (tmp_path/'torch.py').write_text('raise RuntimeError("torch was imported")')
@@ -140,31 +151,40 @@ def test_both_spellings_of_an_option(tmp_path):
 def test_a_run_from_the_command_line(tmp_path, drawn):
     "Into a pipe: no progress bar, no traceback, no warning of ours; the record's folder is the last line."
     args = [o for k, v in quick.items() for o in (f'--{k}', v)]
-    done = command('planet_resnet50', *args, '--data', drawn, '--thresh', .3, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+    done = command('planet_resnet50', *args, '--data', drawn, '--thresh', .3, cwd=tmp_path,
+                   env={**os.environ, 'PYTHONPATH': str(root)})
     assert done.returncode == 0, done.stderr
     assert '\r' not in done.stdout and 'Warning' not in done.stderr and 'Traceback' not in done.stderr
     record = json.loads((tmp_path/done.stdout.splitlines()[-1]/'record.json').read_text())
     assert record['options']['thresh'] == .3 and 'F2 at 0.3' in done.stdout
 
 def test_a_mistake_is_one_line(tmp_path, drawn):
-    done = command('planet_resnet50', '--data', tmp_path/'none', cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+    done = command('planet_resnet50', '--data', tmp_path/'none', cwd=tmp_path,
+                   env={**os.environ, 'PYTHONPATH': str(root)})
     assert done.returncode == 1 and done.stderr == f'planet_resnet50.py: {tmp_path}/none: no such folder\n'
     assert not list(tmp_path.rglob('*.json')) and not list(tmp_path.glob('runs/*/*'))
 
 # ---- what can go wrong: a `UserError`, and no record, not even half of one
 
 def fails(tmp_path, drawn, match, error=UserError, **options):
-    with pytest.raises(error, match=match or None): planet_resnet50.main(**{**quick, 'data': str(drawn), 'out': str(tmp_path/'out'), **options})
+    with pytest.raises(error, match=match or None):
+        planet_resnet50.main(**{**quick, 'data': str(drawn), 'out': str(tmp_path/'out'), **options})
     assert not list(tmp_path.glob('out/*/*')) and not list(tmp_path.glob('out/*/.*'))
 
-@pytest.mark.parametrize('option,value', [('thresh', 1.5), ('thresh', -.1), ('thresh', float('nan')), ('valid_pct', 2), ('size', 8),
+@pytest.mark.parametrize('option,value',
+                         [('thresh', 1.5), ('thresh', -.1), ('thresh', float('nan')), ('valid_pct', 2), ('size', 8),
     ('bs', 0), ('epochs', 0), ('lr', 0), ('workers', -1), ('seed', -1)])
-def test_options_outside_their_limits(tmp_path, drawn, option, value): fails(tmp_path, drawn, f'`{option}` .* is outside', **{option: value})
-@pytest.mark.parametrize('options,said', [(dict(folds=1), '`folds` 1 leaves no chip to train on'), (dict(folds=-2), '`folds` -2 is outside'),
-    (dict(folds=3, fold=3), '`fold` 3 is none of the 3 folds: they go from 0 to 2'), (dict(fold=1), '`fold` 1 needs `folds`'), (dict(folds=61), '`folds` 61 of 60')])
+def test_options_outside_their_limits(tmp_path, drawn, option, value):
+    fails(tmp_path, drawn, f'`{option}` .* is outside', **{option: value})
+@pytest.mark.parametrize('options,said',
+                         [(dict(folds=1), '`folds` 1 leaves no chip to train on'),
+                          (dict(folds=-2), '`folds` -2 is outside'),
+    (dict(folds=3, fold=3), '`fold` 3 is none of the 3 folds: they go from 0 to 2'),
+                          (dict(fold=1), '`fold` 1 needs `folds`'), (dict(folds=61), '`folds` 61 of 60')])
 def test_folds_that_there_are_not(tmp_path, drawn, options, said): fails(tmp_path, drawn, said, **options)
 def test_unknown_arch(tmp_path, drawn): fails(tmp_path, drawn, 'did you mean', arch='resnet51')
-def test_weights_of_another_arch(tmp_path, drawn, real_weights): fails(tmp_path, drawn, 'it fits .*resnet50', weights=str(real_weights))
+def test_weights_of_another_arch(tmp_path, drawn, real_weights):
+    fails(tmp_path, drawn, 'it fits .*resnet50', weights=str(real_weights))
 def test_missing_weights(tmp_path, drawn): fails(tmp_path, drawn, 'no such file', weights='resnet.pth')
 
 def test_broken_chip(tmp_path, folder):
@@ -174,22 +194,26 @@ def test_broken_chip(tmp_path, folder):
 
 def test_output_that_is_a_file(tmp_path, drawn):
     (tmp_path/'file').write_text('')
-    with pytest.raises(UserError, match='`out` .*no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'file'))
+    with pytest.raises(UserError, match='`out` .*no record can be written'):
+        planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'file'))
 
 @pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write into a folder that is read-only')
 def test_output_that_is_read_only(tmp_path, drawn):
     (tmp_path/'locked').mkdir(mode=0o500)
-    with pytest.raises(UserError, match='`out` .*no record can be written'): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'locked'))
+    with pytest.raises(UserError, match='`out` .*no record can be written'):
+        planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path/'locked'))
 
 def test_a_disk_that_fills_up_at_the_end(tmp_path, drawn):
     "A real disk of 1 MB, which the exported learner overflows."
     small = tmp_path/'small'
     small.mkdir()
-    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small], capture_output=True).returncode:
+    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small],
+                                                            capture_output=True).returncode:
         pytest.skip('no small disk can be mounted: it takes root on Linux')
     try:
         args = [o for k, v in quick.items() for o in (f'--{k}', v)]
-        done = command('planet_resnet50', *args, '--data', drawn, '--out', small, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)})
+        done = command('planet_resnet50', *args, '--data', drawn, '--out', small, cwd=tmp_path,
+                       env={**os.environ, 'PYTHONPATH': str(root)})
         assert done.returncode == 1 and 'the disk is full' in done.stderr and done.stderr.count('\n') == 1
         folder, = small.glob('*/*') # what fitted is kept
         assert {'history.csv', 'validation.csv', 'tags.csv', 'record.json'} <= {p.name for p in folder.iterdir()}
@@ -216,7 +240,8 @@ def test_a_figure_that_fails_is_a_warning(tmp_path, drawn, monkeypatch, capsys):
     planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
     record, folder = last_record(tmp_path)
     warning = 'figure predictions could not be drawn (ValueError: cannot be drawn)'
-    assert record['status'] == 'done' and record['warnings'] == [warning] and f'WARNING: {warning}' in capsys.readouterr().out
+    assert record['status'] == 'done' and record['warnings'] == [warning]
+    assert f'WARNING: {warning}' in capsys.readouterr().out
     assert (folder/'learner.pkl').exists() and not (folder/'predictions.png').exists()
 
 def test_ctrl_c_after_the_scores_keeps_them(tmp_path, drawn, monkeypatch):

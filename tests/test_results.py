@@ -15,7 +15,8 @@ def tags():
 
 def test_scores_are_those_of_scikit_learn(tags):
     pred = tags.probs.numpy() > .4
-    assert tags.scores['f2'] == pytest.approx(fbeta_score(tags.targs, pred, beta=2, average='samples', zero_division=0), abs=1e-5)
+    assert tags.scores['f2'] == pytest.approx(fbeta_score(tags.targs, pred, beta=2, average='samples', zero_division=0),
+                                              abs=1e-5)
     assert tags.scores['accuracy_multi'] == pytest.approx((pred == tags.targs.numpy()).mean(), abs=1e-5)
     low, high = tags.scores['f2_interval']
     assert low < tags.scores['f2'] < high and tags.scores['f2_baseline'] < tags.scores['f2']
@@ -36,7 +37,8 @@ def test_a_new_score_is_one_entry(tags, monkeypatch):
 def test_the_report_ends_with_the_scores_and_fits_a_screen(tags):
     lines = tags.report().splitlines()
     assert lines[0].split() == ['tag', 'count', 'precision', 'recall', 'F2'] and max(map(len, lines)) <= 100
-    assert [l.split('  ')[0] for l in lines[-5:]] == ['F2 at 0.4', 'F2, thresholds per tag tuned', 'F2, best expected set',
+    assert [l.split('  ')[0] for l in lines[-5:]] == ['F2 at 0.4', 'F2, thresholds per tag tuned',
+                                                      'F2, best expected set',
                                                      'accuracy_multi at 0.4', 'loss'] or 'F2 at 0.4' in lines[-5]
 
 def test_probabilities_by_name(tags):
@@ -47,7 +49,8 @@ def test_probabilities_by_name(tags):
 def test_a_single_label():
     probs = torch.tensor([[.7, .2, .1], [.1, .8, .1], [.3, .4, .3], [.2, .2, .6]])
     train = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 2])).float()
-    r = ClassResult(probs, torch.tensor([0, 1, 0, 2]), list('wxyz'), ['clear', 'haze', 'cloudy'], lambda p: p.argmax(1), train=train)
+    r = ClassResult(probs, torch.tensor([0, 1, 0, 2]), list('wxyz'), ['clear', 'haze', 'cloudy'], lambda p: p.argmax(1),
+                    train=train)
     assert r.scores['accuracy'] == accuracy_score([0, 1, 0, 2], [0, 1, 1, 2]) and r.scores['accuracy_baseline'] == .5
     assert r.table.loc['clear', 'haze'] == 1 and r.table.to_numpy().sum() == 4 and 'accuracy' in r.report()
 
