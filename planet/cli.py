@@ -74,7 +74,7 @@ def progress(items, # an iterable
             ):
     "`items` under a labelled progress bar; where no one watches, a plain line every ten seconds once it takes long."
     if is_watched():
-        from tqdm.auto import tqdm
+        from tqdm import tqdm # a notebook's own bar needs ipywidgets, and warns where they are missing
         return tqdm(items, total=total, desc=label, leave=False)
     return _plain_progress(items, total, label)
 

@@ -142,7 +142,7 @@ class TagsResult(Result):
     SCORES = dict(
         f2=Score('F2 at {rule}', lambda r: r.f2_per_chip.mean(), lambda r: fbeta_per_chip(_constant(r), r.truth).mean(),
                  lambda r: r.f2_per_chip),
-        f2_tuned=Score('F2, thresholds per tag tuned',
+        f2_tuned=Score('F2, thresholds cross-fitted',
                        lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds, groups=r.groups).score
                        if _enough(r) else None),
         f2_decided=Score('F2, best expected set', lambda r: fbeta_per_chip(
