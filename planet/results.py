@@ -114,11 +114,13 @@ class Result:
 
     def report(self, baseline='best constant') -> str:
         "The table by tag or class first, the scores with their baselines and confidence intervals last."
-        lines = [self.table_report(), '', f"{f'{len(self):,} {self.things}':<28}{'score':>9}{baseline:>18}"]
+        # at most 70 characters a line, so that nothing wraps on a terminal of 80 columns
+        head = f"{f'{len(self):,} {self.things}':<29}{'score':>8}{baseline:>15}{'95 % interval':>18}"
+        lines = [self.table_report(), '', head]
         for label, value, base, interval in self.rows():
             shown = '-' if value is None else f'{value:.4f}'
-            note = f'   95 % interval {interval[0]:.3f} to {interval[1]:.3f}' if interval else ''
-            lines.append(f"{label:<28}{shown:>9}{'' if base is None else f'{base:.4f}':>18}{note}".rstrip())
+            between = f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''
+            lines.append(f"{label:<29}{shown:>8}{'' if base is None else f'{base:.4f}':>15}{between:>18}".rstrip())
         return '\n'.join(lines)
 
     def figures(self, dls): # yields (name, function that draws, its arguments)
