@@ -1,6 +1,5 @@
 """Modules:
 
-- `planet.course.points`: Images with one point each: where they come from, batches whose flips move the point too, a learner, its score in pixels.
 - `planet.download.archives`: Unpack `.zip`, `.tar`, `.tar.gz`, `.7z` and `.tar.7z`: with progress, inside the folder asked for, all or nothing.
 - `planet.download.competition`: The competition's files, from wherever they can be had into a folder that `from_folder` reads.
 - `planet.download.http`: Fetch a file: with progress, on from where an interruption left it, checked before it gets its name.
