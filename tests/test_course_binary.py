@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from experiments import points_resnet18, titanic_mlp
-from planet.course import points as pts, titanic
+from planet.course import passengers as people, points as pts, regression as reg, titanic
 from planet.synthetic import clearings
 from planet.cli import UserError
 
@@ -52,14 +52,15 @@ def test_the_titanic(tmp_path, capsys):
     assert any(l.startswith('network, BCE with logits') and '+-' in l for l in said) and any(l.startswith('women survive') and '0.7868' in l for l in said)
 
 @pytest.fixture(scope='module')
-def passengers(): return titanic.draw_passengers(300, seed=1)
+def passengers(): return people.draw_passengers(300, seed=1)
 
-def test_invented_passengers(passengers):
-    assert passengers.equals(titanic.draw_passengers(300, seed=1)) and not passengers.equals(titanic.draw_passengers(300, seed=2))
-    many = titanic.draw_passengers(20_000, seed=0) # as those who sailed, roughly
+def test_invented_passengers(passengers, tmp_path):
+    assert passengers.equals(people.draw_passengers(300, seed=1)) and not passengers.equals(people.draw_passengers(300, seed=2))
+    many = people.draw_passengers(20_000, seed=0) # as those who sailed, roughly
     assert many.Survived.mean() == pytest.approx(.38, abs=.04) and ((many.Sex == 'female') == many.Survived).mean() == pytest.approx(.787, abs=.03)
     assert many.Age.isna().mean() == pytest.approx(.2, abs=.02) and many.Embarked.isna().any() and (many.Age.dropna() > 0).all()
-    titanic._checked(many.copy(), 'drawn')
+    many.to_csv(tmp_path/'many.csv', index=False)
+    assert len(people.read_passengers(tmp_path/'many.csv')) == 20_000
 
 def test_the_held_out_passengers_teach_nothing(passengers):
     clean = titanic.clean(passengers)
@@ -109,7 +110,7 @@ def test_the_twin_is_the_same_until_it_saturates(passengers):
 
 def spoilt(tmp_path, how):
     path = tmp_path/'train.csv'
-    table = titanic.draw_passengers(40, seed=0)
+    table = people.draw_passengers(40, seed=0)
     if isinstance(how, bytes): path.write_bytes(how)
     else:
         table = how(table)
@@ -119,21 +120,98 @@ def spoilt(tmp_path, how):
 @pytest.mark.parametrize('how,said', [
     (lambda t: t.drop(columns='Age'), 'has no column Age'), (lambda t: t.drop(columns='Survived'), 'it is test.csv'),
     (lambda t: t.rename(columns=dict(Embarked='Embarkd')), 'did you mean Embarkd'), (lambda t: t.iloc[:0], 'has 0 passengers'),
-    (lambda t: t.astype(dict(Age=object)).replace({'Age': {t.Age.iloc[0]: 'old'}}), 'Age of passenger 1 is old, and should be a number'),
-    (lambda t: t.assign(Sex='f'), 'Sex of passenger 1 is f, and should be male or female'), (lambda t: t.assign(Pclass=4), 'should be 1 or 2 or 3'),
-    (lambda t: t.assign(Name=None), 'Name of passenger 1 .* must not be empty'), (lambda t: t.assign(Fare=-1.), 'should be a number from 0 up'),
+    (lambda t: t.astype(dict(Age=object)).replace({'Age': {t.Age.iloc[0]: 'old'}}), 'line 2: Age is old, and should be a number from 0 to 120'),
+    (lambda t: t.assign(Sex='f'), 'line 2: Sex is f, and should be male or female'), (lambda t: t.assign(Pclass=4), 'Pclass is 4, and should be a whole number from 1 to 3'),
+    (lambda t: t.assign(Name=None), 'line 2: Name is empty, and should be a name'), (lambda t: t.assign(Fare=-1.), 'Fare is -1.0, and should be a number from 0'),
     (lambda t: t.assign(Survived=1), '0 passengers of one kind'), (b'', 'is empty'), (b'\xff\xd8\xff\xe0\x00\x10JFIF', 'no table|no column')])
 def test_bad_tables(tmp_path, how, said): fails(titanic_mlp, said, tmp_path, data=str(spoilt(tmp_path, how)))
 
 def test_no_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fails(titanic_mlp, r'planet-data get titanic fetches it into data/titanic, or give --data train.csv', tmp_path)
-    fails(titanic_mlp, 'there is no none.csv', tmp_path, data='none.csv')
+    fails(titanic_mlp, 'planet-data get titanic fetches it into data/titanic, or give `data` train.csv', tmp_path)
+    fails(titanic_mlp, '`data` none.csv: there is no none.csv', tmp_path, data='none.csv')
     (tmp_path/'data'/'titanic').mkdir(parents=True)
-    (tmp_path/'data'/'titanic'/'train.csv').write_text(titanic.draw_passengers(30).to_csv(index=False))
-    assert len(titanic.find_passengers()) == 30 == len(titanic.find_passengers('data/titanic'))
+    (tmp_path/'data'/'titanic'/'train.csv').write_text(people.draw_passengers(30).to_csv(index=False))
+    assert len(people.find_passengers()) == 30 == len(people.find_passengers('data/titanic'))
 
-def test_more_folds_than_survivors(tmp_path): fails(titanic_mlp, '--folds 39: 2 to', tmp_path, data=str(spoilt(tmp_path, lambda t: t)), folds=39)
+def test_more_folds_than_survivors(tmp_path): fails(titanic_mlp, '`folds` 39: 2 to', tmp_path, data=str(spoilt(tmp_path, lambda t: t)), folds=39)
+
+# ---- tables as people have them
+
+def messy(tmp_path, change, **kwargs):
+    "A table of 300 passengers, changed and written; its path."
+    table = change(people.draw_passengers(300, seed=1).drop(columns='chance'))
+    table.to_csv(tmp_path/'train.csv', **{'index': False, **kwargs})
+    return tmp_path/'train.csv'
+
+SPELLINGS = {
+    'ports written out': lambda t: t.assign(Embarked=t.Embarked.map(dict(S='Southampton', C='Cherbourg', Q='Queenstown'))),
+    'small letters': lambda t: t.assign(Embarked=t.Embarked.str.lower(), Sex=t.Sex.str.upper()),
+    'blanks': lambda t: t.assign(Embarked=t.Embarked + ' ', Sex='  ' + t.Sex, Name=t.Name.str.replace(' ', '  ')),
+    'Unknown': lambda t: t.assign(Cabin=t.Cabin.fillna('Unknown'), Embarked=t.Embarked.fillna('unknown'),
+                                  Age=t.Age.astype(object).where(t.Age.notna(), 'n/a')),
+    'capitals': lambda t: t.assign(Name=t.Name.str.upper()),
+    'other columns first': lambda t: t[t.columns[::-1]].rename(columns=str.upper)}
+
+@pytest.mark.parametrize('change', SPELLINGS.values(), ids=SPELLINGS)
+def test_other_spellings_are_the_same_passengers(passengers, tmp_path, change):
+    found = people.read_passengers(messy(tmp_path, change))
+    pd.testing.assert_frame_equal(titanic.clean(found), titanic.clean(passengers), check_dtype=False)
+
+@pytest.mark.parametrize('kwargs', [dict(encoding='utf-8-sig'), dict(encoding='utf-16'), dict(sep=';'), dict(sep='\t'),
+                                    dict(sep=';', decimal=',')], ids=str)
+def test_other_encodings_and_separators(passengers, tmp_path, kwargs):
+    found = people.read_passengers(messy(tmp_path, lambda t: t, **kwargs))
+    pd.testing.assert_frame_equal(titanic.clean(found), titanic.clean(passengers), check_dtype=False)
+
+def test_accents_in_windows_encoding_and_trailing_commas(passengers, tmp_path):
+    path = messy(tmp_path, lambda t: t.assign(Name=t.Name.str.replace('Nobody', 'Nobödy')), encoding='cp1252')
+    path.write_bytes(b'\r\n'.join([line + b',,' for line in path.read_bytes().splitlines()] + [b',,,,,,,', b'']))
+    found = people.read_passengers(path)
+    assert found.Name[0].startswith('Nobödy0') and len(found) == 300
+    pd.testing.assert_frame_equal(titanic.clean(found), titanic.clean(passengers), check_dtype=False)
+
+@pytest.mark.parametrize('column,value,said', [
+    ('Embarked', 'Belfast', 'Embarked is Belfast, and should be S or C or Q'), ('Cabin', 'yes', 'Cabin is yes, and should be a cabin'),
+    ('Age', 'inf', 'Age is inf'), ('Age', -1, 'Age is -1'), ('Age', 200, 'from 0 to 120'), ('SibSp', 1.5, 'should be a whole number'),
+    ('Survived', 'yes', 'Survived is yes'), ('Fare', 'nan%', 'Fare is nan%'), ('Sex', None, 'Sex is empty')])
+def test_each_column_is_checked(tmp_path, column, value, said):
+    def change(t):
+        t = t.astype({column: object})
+        t.loc[4, column] = value
+        return t
+    with pytest.raises(UserError, match=f'train.csv, line 6: .*{said}|train.csv, line 6: {said}'):
+        people.read_passengers(messy(tmp_path, change))
+
+def test_repeated_passengers_are_one(passengers, tmp_path, capsys):
+    "Three times over, in any spelling: no passenger of a validation set is in its training set."
+    def thrice(t): return pd.concat([t, SPELLINGS['capitals'](t), SPELLINGS['ports written out'](t)])
+    found = people.find_passengers(messy(tmp_path, thrice))
+    assert len(found) == 300 and found.attrs['repeated'] == 600
+    assert '600 repeated rows left out' in capsys.readouterr().out
+    pd.testing.assert_frame_equal(titanic.clean(found), titanic.clean(passengers), check_dtype=False)
+    def contradicts(t): return pd.concat([t, t.iloc[[7]].assign(Survived=1-t.Survived[7])])
+    with pytest.raises(UserError, match='lines 9 and 302 are both Nobody7, .*, with another Survived'):
+        people.read_passengers(messy(tmp_path, contradicts))
+
+def test_names_without_titles_are_said(tmp_path, capsys):
+    people.find_passengers(messy(tmp_path, lambda t: t.assign(Name=[f'Passenger {i}' for i in range(len(t))])))
+    assert '300 names have no title' in capsys.readouterr().out
+
+def test_titles_in_any_case():
+    names = pd.Series(['BRAUND, MR. OWEN HARRIS', 'cumings, mrs. john', 'Heikkinen, Miss Laina', 'Mr. Owen Braund', 'x, DR. y'])
+    assert list(people.titles(names)) == ['Mr', 'Mrs', 'Miss', 'Mr', 'Other']
+
+@pytest.mark.parametrize('options,said', [(dict(hidden=0), '`hidden` 0'), (dict(hidden=-3), '`hidden` -3'), (dict(folds=1), '`folds` 1'),
+                                          (dict(folds=0), '`folds` 0'), (dict(bs=0), '`bs` 0'), (dict(thresh=2.), '`thresh` 2')])
+def test_titanic_options(tmp_path, options, said): fails(titanic_mlp, said, tmp_path, data='none.csv', **options)
+
+def test_hidden_is_refused_by_the_library_too():
+    with pytest.raises(UserError, match='`hidden` 0'): titanic.passenger_learner([np.zeros((4, 3))]*2, [np.zeros(4)]*2, hidden=0)
+
+def test_pipes_and_folders_are_no_tables(tmp_path):
+    os.mkfifo(tmp_path/'fifo.csv')
+    fails(titanic_mlp, 'is a pipe or a device', tmp_path, data=str(tmp_path/'fifo.csv'))
 
 # ---- regression: a point
 
@@ -168,7 +246,7 @@ def dot_batch(turn, n=64):
     from fastai.vision.data import ImageBlock, PointBlock
     image = np.zeros((8, 8, 3), np.uint8)
     image[1, 5] = 255
-    dls = DataBlock((ImageBlock, PointBlock), get_x=pts.ImageOf(np.stack([image]*n)), get_y=pts.PointOf(np.tile([5.5, 1.5], (n, 1)).astype(np.float32)),
+    dls = DataBlock((ImageBlock, PointBlock), get_x=reg.ImageOf(np.stack([image]*n)), get_y=reg.PointOf(np.tile([5.5, 1.5], (n, 1)).astype(np.float32)),
                     splitter=IndexSplitter([0]), item_tfms=turn).dataloaders(range(n), bs=n-1, num_workers=0)
     x, y = dls.one_batch()
     pixel = torch.stack([(im[0] > .5).nonzero()[0].flip(0) + .5 for im in x])/8*2 - 1
@@ -176,7 +254,7 @@ def dot_batch(turn, n=64):
 
 @pytest.mark.parametrize('turns,places', [('dihedral', 8), ('lr', 2), ('none', 1)])
 def test_flips_move_the_point_with_its_image(turns, places):
-    pixel, point = dot_batch(pts.moving(turns))
+    pixel, point = dot_batch(reg.moving(turns))
     assert torch.allclose(pixel, point, atol=1e-5) and len(pixel.unique(dim=0)) == places
 
 def test_a_turned_clearing_keeps_its_point(drawn):
@@ -184,14 +262,14 @@ def test_a_turned_clearing_keeps_its_point(drawn):
     points = pts.find_points(str(drawn))
     points.turns = 'dihedral'
     images, sizes = pts.load_images(points, 64)
-    dls = pts.points_dls(points, images, sizes, bs=13)
+    dls = reg.points_dls(points, images, sizes, bs=13)
     far = []
     for _ in range(4):
         x, y = dls.one_batch()
         at = ((y.view(-1, 2) + 1)*32).long().clamp(0, 63)
         far += [float(im[:, b-1:b+2, a-1:a+2].mean() - im.median()) for im, (a, b) in zip(x, at)]
     assert np.mean(np.array(far) > .02) > .9
-    fig = pts.batch_grid(dls, 4)
+    fig = reg.batch_grid(dls, 4)
     for ax in fig.axes: # the ring lies on the picture, where the pixels are those of a clearing
         (x,), (y,) = ax.lines[-1].get_data()
         shown = ax.images[0].get_array()
@@ -215,7 +293,7 @@ def test_a_point_on_clearings(tmp_path, capsys):
     assert s['times_closer'] > SMALL['closer'], s
     assert s['pixels'] == pytest.approx(s['pixels_baseline']/s['times_closer'], rel=1e-3)
     assert 40 < s['pixels_baseline'] < 90 and s['pixels_interval'][0] < s['pixels'] < s['pixels_interval'][1]
-    assert record['data'] | dict(folder=0) == dict(source='the centre of a clearing on chips drawn by code', folder=0, images=SMALL['n'],
+    assert record['data'] | dict(folder=0) == dict(source='the centre of a clearing on chips drawn by code', folder=0, notes=[], images=SMALL['n'],
         train=SMALL['n']-SMALL['n']//5, valid=SMALL['n']//5) and record['options']['weights_used'] == 'none'
     table, history = pd.read_csv(folder/'points.csv'), pd.read_csv(folder/'history.csv')
     off = np.hypot(table.pred_x - table.x, table.pred_y - table.y)
@@ -287,7 +365,7 @@ def edit(folder, *replacement):
     path = folder/'points.csv'
     path.write_text(re.sub(*replacement, path.read_text(), count=1))
 
-@pytest.mark.parametrize('replacement,said', [(('image_name,x,y', 'image_name,x'), 'has no column y'), ((r'(clearing_0.jpg),[\d.]+', r'\1,left'), "x of clearing_0.jpg is 'left'"),
+@pytest.mark.parametrize('replacement,said', [(('image_name,x,y', 'image_name,x'), 'has no column y'), ((r'(clearing_0.jpg),[\d.]+', r'\1,left'), "line 2: x is 'left'"),
     (('clearing_3.jpg', 'clearing_99.jpg'), '1 of 16 images .* are missing, such as .*clearing_99.jpg'), ((r'(clearing_2.jpg),[\d.]+', r'\1,300'), 'outside their image, such as \\(300,'),
     ((r'(?s).*', ''), 'is empty')])
 def test_bad_points(folder, tmp_path, replacement, said):
@@ -298,13 +376,142 @@ def test_a_broken_image(folder, tmp_path):
     (folder/'clearing_5.jpg').write_bytes((folder/'clearing_5.jpg').read_bytes()[:400])
     fails(points_resnet18, '1 of 16 images cannot be read, such as .*clearing_5.jpg', tmp_path, data=str(folder), size=32)
 
-@pytest.mark.parametrize('options,said', [(dict(flips='sideways'), '--flips sideways is unknown'), (dict(valid_pct=.01), '--valid_pct 0.01 of 16 images'),
-    (dict(arch='resnet19'), 'did you mean'), (dict(weights='no.pth'), 'no such file'), (dict(size=8), '--size 8 is outside')])
+@pytest.mark.parametrize('options,said', [(dict(flips='sideways'), '`flips` sideways is unknown'), (dict(valid_pct=.01), '`valid_pct` 0.01 of 16 images'),
+    (dict(arch='resnet19'), 'did you mean'), (dict(weights='no.pth'), 'no such file'), (dict(size=8), '`size` 8 is outside')])
 def test_bad_options(drawn, tmp_path, options, said): fails(points_resnet18, said, tmp_path, **dict(dict(data=str(drawn), size=32, epochs=1), **options))
 
 def test_no_such_folder(drawn, tmp_path):
     fails(points_resnet18, 'no such folder, did you mean drawn', tmp_path, data=str(drawn.with_name('drwan')))
     fails(points_resnet18, 'holds neither points.csv', tmp_path, data=str(tmp_path))
+
+# ---- points as people have them
+
+def rewritten(folder, change):
+    "`points.csv` of `folder` with its rows (strings) changed; the table as it was."
+    before = pd.read_csv(folder/'points.csv')
+    head, *rows = (folder/'points.csv').read_text().splitlines()
+    (folder/'points.csv').write_text('\n'.join(change([row.split(',') for row in rows], head)))
+    return before
+
+def joined(rows, head='image_name,x,y', sep=','): return [head, *(sep.join(map(str, row)) for row in rows)]
+
+def test_shares_are_read_as_shares(folder, capsys):
+    "Numbers of 0..1 are shares of width and height; as pixels the error would be 0.4 of a pixel."
+    before = rewritten(folder, lambda rows, head: joined([(n, float(x)/64, float(y)/64) for n, x, y in rows]))
+    points = pts.find_points(str(folder))
+    assert np.allclose(points.table[['x', 'y']], before[['x', 'y']], atol=1e-6)
+    assert 'points given as shares of width and height' in capsys.readouterr().out and points.notes
+
+@pytest.mark.parametrize('change,said', [
+    (lambda rows, head: joined([(n, float(x)/64, y) for n, x, y in rows]), 'all of x lies in 0..1'),
+    (lambda rows, head: joined([(n, float(x)/(64 if i < 5 else 1), float(y)/(64 if i < 5 else 1)) for i, (n, x, y) in enumerate(rows)]),
+     '5 of 16 points lie within 0..1'),
+    (lambda rows, head: joined([(n, float(x)/32-1, float(y)/32-1) for n, x, y in rows]), 'around the middle of an image'),
+    (lambda rows, head: joined([*rows, (rows[0][0], 1, 1)]), 'lines 2 and 18 give two points for clearing_0.jpg'),
+    (lambda rows, head: joined([(n, 'inf', y) for n, x, y in rows]), "line 2: x is 'inf'"),
+    (lambda rows, head: joined([*rows, ('', 3, 4)]), 'line 18: image_name is empty'),
+    (lambda rows, head: joined([('a,b', x, y) for n, x, y in rows]), 'line 2 has 4 cells, and the header names 3'),
+    (lambda rows, head: [head], 'has a header and no rows'),
+    (lambda rows, head: joined([(n, x, y, 'maybe') for n, x, y in rows], 'image_name,x,y,split'), "split is 'maybe'")])
+def test_points_that_cannot_be_meant(folder, tmp_path, change, said):
+    rewritten(folder, change)
+    fails(points_resnet18, said, tmp_path, data=str(folder), size=32, epochs=1)
+
+@pytest.mark.parametrize('change', [
+    lambda rows, head: joined([(*row, '') for row in rows]), lambda rows, head: joined([(*row, '', '') for row in rows], head + ',,'),
+    lambda rows, head: joined(rows, '\ufeff' + head), lambda rows, head: joined(rows, 'Image_Name;X;Y', ';'),
+    lambda rows, head: joined([(n, x.replace('.', ','), y.replace('.', ',')) for n, x, y in rows], 'image_name;x;y', ';'),
+    lambda rows, head: joined([*rows, ('', '', '')]), lambda rows, head: joined([(n.removesuffix('.jpg'), x, y) for n, x, y in rows]),
+    lambda rows, head: joined([(f'./{n}', x, y) for n, x, y in rows])],
+    ids=['trailing', 'trailing in the header too', 'BOM', 'semicolons', 'decimal commas', 'blank row', 'no endings', 'dots'])
+def test_tables_of_points(folder, change):
+    before = rewritten(folder, change)
+    table = pts.from_table(folder).table
+    assert np.allclose(table[['x', 'y']], before[['x', 'y']]) and [p.name for p in table.path] == list(before.image_name)
+
+def test_a_photograph_is_as_it_is_shown(tmp_path, capsys):
+    "A camera that was turned: its size, its point and its pixels are those of the picture that a viewer shows."
+    rng, exif = np.random.default_rng(0), Image.Exif()
+    exif[0x0112] = 6
+    rows = ['image_name,x,y']
+    for i in range(6):
+        shown = np.zeros((40, 80, 3), np.uint8)
+        x, y = rng.integers(8, 72), rng.integers(8, 32)
+        shown[y-3:y+4, x-3:x+4] = 255
+        if i < 3: Image.fromarray(shown).transpose(Image.Transpose.ROTATE_90).save(tmp_path/f'{i}.jpg', exif=exif, quality=95)
+        else: Image.fromarray(shown).save(tmp_path/f'{i}.jpg', quality=95)
+        rows.append(f'{i}.jpg,{x+.5},{y+.5}')
+    (tmp_path/'points.csv').write_text('\n'.join(rows))
+    points = pts.from_table(tmp_path)
+    images, sizes = pts.load_images(points, 64)
+    assert (sizes == [80, 40]).all() and '3 images are turned' in capsys.readouterr().out
+    for im, x, y in zip(images, points.table.x*64/80, points.table.y*64/40):
+        yy, xx = np.nonzero(im[..., 0] > 200)
+        assert np.hypot(xx.mean() + .5 - x, yy.mean() + .5 - y) < 1
+    from fastai.vision.core import PILImage # what `learn.predict` is given
+    squeezed = [np.asarray(reg.Squeeze((64, 64)).encodes(PILImage.create(p))) for p in points.table.path]
+    assert max(abs(a.astype(int) - b).mean() for a, b in zip(squeezed, images)) < 4
+    shares = [f'{p.name},{x/80},{y/40}' for p, x, y in points.table[['path', 'x', 'y']].itertuples(index=False)]
+    (tmp_path/'points.csv').write_text('\n'.join(rows[:1] + shares))
+    assert np.allclose(pts.from_table(tmp_path).table[['x', 'y']], points.table[['x', 'y']])
+
+def test_equal_pictures_stay_on_one_side(folder, capsys):
+    "Under other names and in another format; rows that repeat another are left out."
+    def copies(rows, head):
+        for n, _, _ in rows: Image.open(folder/n).save(folder/f'copy of {n}.png')
+        return joined([*rows, *((f'copy of {n}.png', x, y) for n, x, y in rows), *rows[:3]])
+    rewritten(folder, copies)
+    for seed in range(5):
+        points = pts.find_points(str(folder), seed=seed)
+        valid = points.table.valid.to_numpy()
+        assert len(points) == 32 and (valid[:16] == valid[16:]).all() and 0 < valid.sum() < 32
+    said = capsys.readouterr().out
+    assert '3 repeated rows left out' in said and '16 images have the same pixels as another' in said
+
+def test_copies_with_another_point_are_said(folder):
+    def copies(rows, head):
+        Image.open(folder/rows[2][0]).save(folder/'copy.png')
+        return joined([*rows, ('copy.png', 5, 5)])
+    rewritten(folder, copies)
+    assert '1 of these have another point than their copy' in pts.from_table(folder).notes
+
+def test_a_split_of_the_table_is_honoured(folder):
+    rewritten(folder, lambda rows, head: joined([(*row, 'valid' if i % 4 == 0 else 'train') for i, row in enumerate(rows)], head + ',split'))
+    points = pts.from_table(folder)
+    assert points.table.valid.tolist() == [i % 4 == 0 for i in range(16)] and "the table's own column" in points.notes[0]
+
+def test_sixteen_bits_are_scaled_and_floats_refused(tmp_path):
+    values = np.linspace(0, 65535, 64*64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path/'deep.png')
+    found, size, _ = pts.read_image(tmp_path/'deep.png', 64)
+    assert abs(found[..., 0].astype(int) - (values + 128.)//257).max() <= 1 and size == (64, 64)
+    Image.fromarray(values.astype(np.float32)).save(tmp_path/'float.tif')
+    with pytest.raises(ValueError, match='mode F'): pts.read_image(tmp_path/'float.tif', 64)
+
+def test_a_pipe_is_no_image(folder, tmp_path):
+    (folder/'clearing_3.jpg').unlink()
+    os.mkfifo(folder/'clearing_3.jpg')
+    fails(points_resnet18, 'is a folder, a pipe or a device', tmp_path, data=str(folder), size=32)
+
+def test_a_pose_that_is_not_finite(biwi, tmp_path):
+    (biwi/'02'/'frame_00004_pose.txt').write_text('1 0 0 0 1 0 0 0 1 nan 0 900')
+    fails(points_resnet18, 'should begin with 12 finite numbers', tmp_path, data=str(biwi))
+    (biwi/'02'/'frame_00004_pose.txt').write_text('1 0 0 0 1 0 0 0 1 0 0 -900')
+    fails(points_resnet18, 'the head is -900 mm in front', tmp_path, data=str(biwi))
+
+def test_data_travels_to_workers_and_stays_out_of_exports(drawn):
+    import pickle
+    points = pts.from_table(drawn)
+    images, sizes = pts.load_images(points, 32)
+    dls = reg.points_dls(points, images, sizes, bs=8)
+    image_of = dls.train_ds.tls[0].tfms[0]
+    assert (pickle.loads(pickle.dumps(image_of)).values == images).all()
+    assert len(pickle.dumps(dls.new_empty())) < images.nbytes/2 and len(image_of.values) == 16
+    again = pickle.loads(pickle.dumps(dls.train_ds)) # as `spawn` sends it to a worker
+    assert (np.asarray(again[0][0]) == np.asarray(dls.train_ds[0][0])).all()
+
+@pytest.mark.parametrize('options,said', [(dict(n=4), '`n` 4'), (dict(n=-1), '`n` -1'), (dict(size=-64), '`size` -64'), (dict(bs=0), '`bs` 0')])
+def test_points_options(tmp_path, options, said): fails(points_resnet18, said, tmp_path, **options)
 
 # ---- the command line
 
