@@ -36,24 +36,22 @@ def main(
     from planet.course import points as pts, regression as reg
     from planet.runs import Run
 
-    with Run('points_resnet18', options, out) as run:
+    with Run('points_resnet18', options) as run:
         set_seed(seed, reproducible=True)
         points = pts.find_points(data, n, valid_pct, seed)
         images, sizes = pts.load_images(points, size)
         dls = reg.points_dls(points, images, sizes, flips, bs, workers)
         learn = reg.point_learner(dls, sizes, arch, weights)
-        run.figure('batch', reg.batch_grid(dls))
+        run.begin(learn, points)
+        run.figure('batch', reg.batch_grid, dls)
         history = reg.fit_points(learn, epochs, lr, freeze_epochs)
         scores, table = reg.score_points(learn, points, sizes)
 
-        run.learner(learn)
-        run.table('history', history, index=False)
         run.table('points', table, index=False)
-        facts = dict(source=points.source, folder=str(points.root), notes=points.notes, images=len(points),
-                     train=len(dls.train_ds), valid=len(dls.valid_ds))
-        run.record(facts, dls.device, scores, weights_used=learn.weights)
-        run.figure('losses', plots.loss_curves(history, 'images'))
-        run.figure('errors', reg.errors_plot(table))
-        run.figure('predictions', reg.predictions_grid(images, sizes, table))
-        say('', reg.points_report(scores, len(table), sizes.mean(0)), '')
-    say(run.path)
+        run.table('history', history, index=False)
+        run.update(scores=scores)
+        run.learner(learn)
+        run.figure('losses', plots.loss_curves, history, 'images')
+        run.figure('errors', reg.errors_plot, table)
+        run.figure('predictions', reg.predictions_grid, images, sizes, table)
+        say('', reg.points_report(scores, len(table), sizes.mean(0)), '', run.path)

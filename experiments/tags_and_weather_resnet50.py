@@ -1,82 +1,68 @@
-"""The weather as one class and all other tags beside it: two targets of one ResNet-50, and whether that pays.
+"""Two targets on one model, the weather as one class and all other tags beside it, compared with plain multi-label.
 
-    python experiments/tags_and_weather_resnet50.py --data ../shared/planet_sample --weights ../shared/weights/resnet50_imagenet_fp16.safetensors
+    python experiments/tags_and_weather_resnet50.py --data sample --weights imagenet
 
-Two models on the same chips, with the same split, recipe and seed. In the first every tag is a question of its own, under
-binary cross entropy. The second has a `CategoryBlock` and a `MultiCategoryBlock` for targets and their two losses summed,
-and always answers exactly one weather. Differences are taken chip by chip, with 95 % bootstrap intervals.
+Two models on the same chips, with the same split, recipe and seed. In the first every tag is a question of its own,
+under binary cross entropy. The second has a `CategoryBlock` and a `MultiCategoryBlock` for targets and their two losses
+summed, and always answers exactly one weather. Differences are taken chip by chip, with 95 % bootstrap intervals.
 
-On 200 held-out real chips (two cores of a shared Xeon, 575 s, seed 42) neither is better beyond the noise: F2 0.877
+On 200 real validation chips (two cores of a shared Xeon, 575 s, seed 42) neither is better beyond the noise: F2 0.877
 [0.852, 0.901] with two targets and 0.888 [0.867, 0.908] without, each as it predicts, a difference of -0.011 [-0.027,
-+0.004]; by one rule for both, +0.004 [-0.005, +0.013]. Naming exactly one weather costs F2, which pays for naming two where
-they are close. The probabilities are better with two targets (1.99 nats a chip against 2.36), and the best expected set
-gains from that: +0.006 [+0.000, +0.012].
++0.004]; by one rule for both, +0.004 [-0.005, +0.013]. Naming exactly one weather costs F2, which pays for naming two
+where they are close. The probabilities are better with two targets (1.99 nats a chip against 2.36), and the best
+expected set gains from that: +0.006 [+0.000, +0.012].
 """
-from functools import partial
 from planet.cli import say, script
-from planet.options import check_options
+from planet.options import chip_options, delegates, options
 
 @script
+@delegates(chip_options)
 def main(
-    data:str='auto', # chips: auto, synthetic, sample, or a folder with a label table and images
-    weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
-    arch:str='resnet50', # backbone, of torchvision or timm
-    size:int=128, # height and width of a chip, in pixels
-    bs:int=64, # chips in a batch
-    epochs:int=3, # epochs with all layers
-    freeze_epochs:int=4, # epochs with the head alone, before
-    lr:float=3e-3, # base learning rate
     thresh:float=0.2, # a tag is predicted above this probability
-    tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
-    valid_pct:float=0.2, # share of the chips that is held out, without --folds
-    folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
-    fold:int=0, # the fold that is held out
-    seed:int=42, # of the split, the heads and the order of chips
-    workers:int=0, # processes that load batches
-    skip_bad:bool=False, # leave out chips that cannot be read, and record which
-    out:str='runs', # where the record goes
+    **kwargs,
 ):
-    "Train a tagger with two targets, the weather and the other tags, beside a plain multi-label one; score both on the same chips."
-    options = dict(locals())
-    check_options(options)
-    # what follows takes seconds to import, so it comes after the options have been looked at
+    "Train a tagger with two targets, weather and other tags, beside a multi-label one; compare both on the same chips."
+    o = options(chip_options(**kwargs), thresh=thresh)
+    # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.data.block import CategoryBlock, MultiCategoryBlock
     from fastai.torch_core import set_seed
     from planet import plots
-    from planet.course import multitask as two_targets
-    from planet.data import chip_dls, held_out_table, load_chips, only_of, split_facts, split_rows
-    from planet.learner import TwoTargetLoss, chip_learner, f2, find_loss, fine_tune, held_out
+    from planet.backbones import find_backbone
+    from planet.course.multitask import TwoTargetLoss, compare_models, split_vocab, tags_lines, verdict
+    from planet.data import chip_dls, load_chips, only_of
+    from planet.learner import chip_learner, find_loss, fine_tune
     from planet.runs import Run
+    from planet.splits import split_chips
 
-    with Run('tags_and_weather_resnet50', options, out) as run:
-        whole, store = load_chips(data, size, skip_bad)
+    with Run('tags_and_weather_resnet50', o) as run:
+        find_backbone(o.arch).check_size(o.size) # before chips are decoded
+        whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         chips, weather = only_of(whole) # those without exactly one weather are left out, and recorded
-        sky, rest = two_targets.sky_and_rest(chips)
-        split = split_rows(chips, valid_pct, seed, folds, fold, out, whole)
-        def train(name, targets, loss_func, metrics):
+        sky, rest = split_vocab(chips)
+        split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)
+        left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
+        def train(name, targets, loss_func, metrics=None):
             say('', f'{name}:')
-            set_seed(seed, reproducible=True) # the same head, order and views of the chips for both
-            dls = chip_dls(chips, store, targets, split, bs, workers)
-            learn = chip_learner(dls, arch, weights, loss_func, metrics, tta=tta, n_out=len(chips.vocab))
-            return learn, fine_tune(learn, epochs, lr, freeze_epochs)
+            set_seed(o.seed, reproducible=True) # the same head, order and views of the chips for both
+            dls = chip_dls(chips, store, targets, split, o.bs, o.workers)
+            learn = chip_learner(dls, o.arch, o.weights, loss_func, metrics, tta=o.tta, n_out=len(chips.vocab))
+            run.begin(learn, chips, split, without_one_weather=left_out)
+            return learn, fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
 
         every_tag = MultiCategoryBlock(vocab=chips.vocab), chips.table.tags
-        multi, history_multi = train('multi-label', [every_tag], find_loss('bce', chips.vocab, thresh), [partial(f2, thresh=thresh)])
+        multi, history_multi = train('multi-label', [every_tag], find_loss('bce', chips.vocab, thresh))
+        run.table('history_multi_label', history_multi, index=False)
         one_weather = CategoryBlock(vocab=sky), weather
         other_tags = MultiCategoryBlock(vocab=rest), [[t for t in tags if t in rest] for tags in chips.table.tags]
         loss = TwoTargetLoss(len(sky), thresh)
         two, history = train('two targets', [one_weather, other_tags], loss, [loss.f2, loss.accuracy])
-        found, tags, probs, pred, targs = two_targets.compare_models(two, multi, sky, thresh)
-        say('', found, '', two_targets.tags_lines(tags), '')
+        found, tags, result = compare_models(two, multi, sky, thresh, chips.table.image_name[split.valid])
 
-        run.table('history', history, index=False)
-        run.table('history_multi_label', history_multi, index=False)
+        run.table('validation', result.probabilities)
         run.table('tags', tags)
-        run.table('held_out', held_out_table(chips, multi.dls, probs), index=False)
-        run.figure('losses', plots.loss_curves(history))
-        run.figure('predictions', plots.predictions_sheet(*held_out(multi, pred.float(), targs, 0.5)))
+        run.table('history', history, index=False)
+        run.update(scores=found.scores, rule=result.rule.facts())
         run.learner(two)
-        left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
-        run.record(chips.facts(two.dls) | split_facts(whole, seed, folds, out) | dict(without_one_weather=left_out),
-                   two.dls.device, found.scores, weights_used=two.weights)
-    say(run.path)
+        run.figure('losses', plots.loss_curves, history)
+        for name, draw, *args in result.figures(multi.dls): run.figure(name, draw, *args)
+        say('', tags_lines(tags), '', found, '', verdict(found), '', run.path)

@@ -30,9 +30,9 @@ def main(
     # what follows takes seconds to import, so it comes after the options have been checked
     import torch
     from planet.course import passengers, titanic
-    from planet.runs import Run
+    from planet.runs import Run, device_facts
 
-    with Run('titanic_mlp', options, out) as run:
+    with Run('titanic_mlp', options) as run:
         table = passengers.find_passengers(data)
         def tell(fold, h):
             say(f'fold {fold}  train_loss {h.train_loss.iloc[-1]:.4f}  valid_loss {h.valid_loss.iloc[-1]:.4f}')
@@ -43,9 +43,8 @@ def main(
         run.table('predictions', probs.assign(survived=table.Survived), index_label='row')
         run.table('folds', accuracy)
         facts = dict(source='passengers of the Titanic', table=str(data), passengers=len(table), folds=folds)
-        run.record(facts | table.attrs, torch.device('cpu'), scores)
-        run.figure('folds', titanic.folds_plot(accuracy))
-        run.figure('threshold', titanic.threshold_plot(probs.network, table.Survived, thresh))
-        run.figure('twins', titanic.twins_plot(history, twin))
-        say('', titanic.report(scores, accuracy, len(table)), '')
-    say(run.path)
+        run.update(data=facts | table.attrs, device=device_facts(torch.device('cpu')), scores=scores)
+        run.figure('folds', titanic.folds_plot, accuracy)
+        run.figure('threshold', titanic.threshold_plot, probs.network, table.Survived, thresh)
+        run.figure('twins', titanic.twins_plot, history, twin)
+        say('', titanic.report(scores, accuracy, len(table)), '', run.path)

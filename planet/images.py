@@ -17,7 +17,7 @@ from planet.files import open_regular, why_unreadable
 from planet.quality import check_duplicates, check_images, notes
 from planet.tiffs import read_bands, scale_bands
 
-__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'TAKES', 'open_chip', 'ChipStore',
+__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'as_rgb', 'TAKES', 'open_chip', 'ChipStore',
            'check_chips', 'leaving_data_behind']
 
 def groups(items, key) -> list[list]:
@@ -43,7 +43,7 @@ def _hash(data): return hashlib.blake2b(data, digest_size=16).digest()
 # modes that Pillow converts to RGB correctly
 PLAIN = '1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'CMYK', 'YCbCr'
 
-def _rgb(im):
+def as_rgb(im):
     "`im` in mode RGB; `ValueError` for modes whose values have no known range or that Pillow converts wrongly."
     if im.mode in PLAIN: return im.convert('RGB')
     # Pillow clips such values at 255; 257 divides 65535 into 255. Older versions call a PNG's 16 bits `I`
@@ -71,7 +71,7 @@ def _decode(data, size=None, limits=None):
     if bands > 3 and bits > 8: raise ValueError(f'mode of {bands} bands of {bits} bits: not RGB or grey')
     whole, mode, form = f'{im.width}x{im.height}', im.mode, im.format
     if size and form == 'JPEG': im.draft(None, (size, size))
-    return _rgb(im), whole, mode, form
+    return as_rgb(im), whole, mode, form
 
 def _read(path, size=None, limits=None):
     "Read a file to its end and decode it, as `_decode` does: `(picture or None, info)`."
@@ -146,7 +146,7 @@ def _of_array(pixels):
     elif not (0 <= low and high <= (1 if kind.kind == 'f' else 255)): # NaN as well
         raise ValueError(f'values of {kind} from {low} to {high} are no image: a chip is {TAKES}')
     elif kind.kind == 'f': pixels = (pixels.astype(np.float32)*255).round()
-    return _rgb(Image.fromarray(pixels.astype(np.uint8)))
+    return as_rgb(Image.fromarray(pixels.astype(np.uint8)))
 
 def _bytes_of(file):
     "All bytes of an open file, whose position stays."
@@ -179,7 +179,7 @@ def open_chip(chip, # path, bytes, open file, PIL image, array `(height, width, 
     if isinstance(chip, Image.Image):
         # a JPEG that was opened and not decoded yet: as its file
         waiting = chip.format == 'JPEG' and getattr(chip, 'tile', None) and getattr(chip, 'fp', None)
-        if not waiting: return _tensor(_rgb(chip), size)
+        if not waiting: return _tensor(as_rgb(chip), size)
         chip = chip.fp
     if isinstance(chip, (bytes, bytearray, memoryview)): data = bytes(chip)
     elif hasattr(chip, 'seek'): data = _bytes_of(chip)

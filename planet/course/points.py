@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['SIDES', 'BIWI_PERSON', 'Points', 'read_numbers', 'image_paths', 'read_points', 'official_split', 'find_unit',
            'turned', 'shown_size', 'to_pixels', 'split_points', 'from_table', 'file_numbers', 'biwi_centre',
-           'from_biwi', 'clearings', 'biwi_folder', 'find_points', 'as_rgb', 'read_image', 'load_images',
-           'check_inside']
+           'from_biwi', 'clearings', 'biwi_folder', 'find_points', 'read_image', 'load_images', 'check_inside']
 
 # %% ../../nbs/13c_points.ipynb #imports
 from ..cli import UserError, progress, say
@@ -16,9 +15,9 @@ from pathlib import Path
 import os
 import numpy as np, pandas as pd
 from PIL import Image, ImageOps
-from ..chips import existing_folder, find_images
 from .tables import read_cells
-from ..images import same_pixels
+from ..files import existing_folder, find_images
+from ..images import as_rgb, same_pixels
 
 # %% ../../nbs/13c_points.ipynb #points
 @dataclass
@@ -30,6 +29,10 @@ class Points:
     turns: str = 'none' # what leaves such an image plausible: `dihedral` (seen from above), `lr` (mirrored) or `none`
     notes: list[str] = field(default_factory=list) # how the table was read, and what was found
     def __len__(self): return len(self.table)
+    def facts(self, dls) -> dict:
+        "What a record says of these images and of their split into `dls`."
+        return dict(source=self.source, folder=str(self.root), images=len(self), train=len(dls.train_ds),
+                    valid=len(dls.valid_ds), notes=self.notes)
 
 # %% ../../nbs/13c_points.ipynb #read-points
 def read_numbers(path, cells): # strings of one column, by line
@@ -233,14 +236,7 @@ def find_points(data:str='synthetic', # `synthetic`, `biwi`, or a folder: with `
     say(f'data: {len(points):,} images, {points.source}{where}', *(f'data: {note}' for note in points.notes))
     return points
 
-# %% ../../nbs/13c_points.ipynb #as-rgb
-def as_rgb(im): # a Pillow image
-    "`im` in RGB, 16-bit grey scaled to 8 bits; `ValueError` for values whose range is not known."
-    if im.mode.startswith('I;16'): # Pillow would clip them at 255; 257 divides 65535 into 255
-        return Image.fromarray(((np.asarray(im).astype(np.uint32) + 128)//257).astype(np.uint8)).convert('RGB')
-    if im.mode in ('F', 'I', 'LAB', 'HSV'): raise ValueError(f'mode {im.mode} is neither RGB nor grey in 8 or 16 bits')
-    return im.convert('RGB')
-
+# %% ../../nbs/13c_points.ipynb #read-image
 def read_image(path, size:int):
     "An image as it is shown, squeezed to uint8 `(size, size, 3)`; its own width and height; its EXIF orientation."
     with Image.open(path) as im:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 import pandas as pd
 from planet.cli import UserError, near_names
+from planet.tables import read_text
 
 __all__ = ['MISSING', 'read_cells', 'existing_file']
 
@@ -23,16 +24,6 @@ def existing_file(path, # what was asked for
     siblings = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
     if not path.is_file(): raise UserError(f'there is no {path}{near_names(path.name, siblings, 1)}')
     return path
-
-def _text(path):
-    "What a file says, in UTF-8 or UTF-16 with or without a byte order mark, or in Windows' own encoding."
-    data = path.read_bytes()
-    encoding = 'utf-16' if data[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig'
-    for encoding in (encoding, 'cp1252'):
-        try: text = data.decode(encoding)
-        except UnicodeDecodeError: continue
-        if '\0' not in text: return text
-    raise UserError(f'{path} is no table of comma-separated values: it is no text in UTF-8, UTF-16 or Windows-1252')
 
 def _rows(path, text):
     "Rows of cells, blank ones left out, each with the number of its line; the separator is the header's commonest."
@@ -55,7 +46,7 @@ def read_cells(path, # a CSV
                missing=lambda names: '', # what else to say of columns that it lacks
               ) -> pd.DataFrame: # strings; its index is the number of a row's (last) line in the file
     "Read a CSV's cells as strings; `UserError` where it is no table, lacks a column, or a row has too many cells."
-    (_, names), *rows = _rows(path, _text(path)) or [(0, [])]
+    (_, names), *rows = _rows(path, read_text(path)[0]) or [(0, [])]
     if not names: raise UserError(f"{path} is empty: it needs the columns {','.join(columns)} and their rows")
     spelt = {c.lower(): c for c in columns}
     names = [spelt.get(name.lower(), name) for name in names]

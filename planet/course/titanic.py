@@ -126,7 +126,7 @@ def twins_plot(logits, # history of the network
     left.xaxis.get_major_locator().set_params(integer=True)
     left.set(xlabel='epoch', ylabel='validation loss', title='one loss, written twice')
     right.set(xlabel='logit of a passenger who did not survive', ylabel='slope of the loss',
-              title='beyond a logit of 17 the slope is lost after a sigmoid')
+              title='a sigmoid loses the slope beyond 17')
     left.legend(frameon=False)
     return fig
 
