@@ -1,13 +1,14 @@
 "`check_agreement`: what fits together is let through, what does not is named in a sentence."
 import re
 from functools import partial
-import pytest, torch
-from planet import cli, losses # before fastai, whose import `cli` quiets
+import pytest
+import torch
 from fastai.data.all import CategoryBlock, DataBlock, IndexSplitter, MultiCategoryBlock, RegressionBlock, TransformBlock
 from fastai.learner import Learner
 from fastai.losses import BCELossFlat, BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.metrics import accuracy, accuracy_multi
 from torch import nn
+from planet import losses  # before fastai, whose import `cli` quiets
 from planet.course.agreement import agreement, check_agreement, loss_kind
 from planet.losses import BinaryCrossEntropyLoss, GroupedCrossEntropyLoss, binary_cross_entropy
 
@@ -20,7 +21,8 @@ targets = dict(many=(MultiCategoryBlock(encoded=True, vocab=vocab), lambda i: ys
 
 def learner(kind='many', n=5, loss=None, *layers, **kwargs):
     block, get_y = targets[kind]
-    block = DataBlock((TransformBlock, block), get_x=lambda i: xs[i], get_y=get_y, splitter=IndexSplitter(range(24, 40)))
+    block = DataBlock((TransformBlock, block), get_x=lambda i: xs[i], get_y=get_y,
+                      splitter=IndexSplitter(range(24, 40)))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, n), *layers)
     return Learner(block.dataloaders(range(40), bs=8, device='cpu'), model, loss or BinaryCrossEntropyLoss(), **kwargs)
@@ -33,15 +35,19 @@ def learner(kind='many', n=5, loss=None, *layers, **kwargs):
 def test_what_fits(make): assert check_agreement(make()) == []
 
 @pytest.mark.parametrize('args,kwargs,said', [
-    (('many', 5, None, nn.Softmax(1)), {}, 'Softmax layer.*both'), (('many', 5, None, nn.Sigmoid()), {}, 'Sigmoid layer.*of its own'),
+    (('many', 5, None, nn.Softmax(1)), {}, 'Softmax layer.*both'),
+    (('many', 5, None, nn.Sigmoid()), {}, 'Sigmoid layer.*of its own'),
     (('one', 2, CrossEntropyLossFlat(), nn.Softmax(1)), {}, 'Softmax.*of its own'),
     (('one', 2), {}, '2 output units for a binary task'), (('one', 2), {}, 'class indices'),
     (('many', 5, CrossEntropyLossFlat()), {}, 'multi-hot'), (('many', 3), {}, '3 output units but the vocab has 5'),
     (('many', 5, nn.BCELoss()), {}, 'wants probabilities'), (('one', 2, nn.NLLLoss()), {}, 'log-probabilities'),
-    (('many', 5, binary_cross_entropy), {}, 'no activation'), (('many', 5, nn.BCEWithLogitsLoss()), {}, 'no activation'),
-    (('one', 1, CrossEntropyLossFlat()), {}, 'always 1'), (('one', 1, MSELossFlat()), {}, 'class indices but MSELoss measures'),
+    (('many', 5, binary_cross_entropy), {}, 'no activation'),
+    (('many', 5, nn.BCEWithLogitsLoss()), {}, 'no activation'),
+    (('one', 1, CrossEntropyLossFlat()), {}, 'always 1'), (('one', 1, MSELossFlat()), {},
+                                                           'class indices but MSELoss measures'),
     (('number', 2, CrossEntropyLossFlat()), {}, 'real numbers'), (('number', 2, nn.MSELoss()), {}, 'broadcast'),
-    ((), dict(metrics=partial(accuracy_multi, thresh=.2)), r'above 0.2 but.*= 0.5'), ((), dict(metrics=accuracy), 'metric accuracy takes'),
+    ((), dict(metrics=partial(accuracy_multi, thresh=.2)), r'above 0.2 but.*= 0.5'),
+    ((), dict(metrics=accuracy), 'metric accuracy takes'),
     (('one', 2, CrossEntropyLossFlat()), dict(metrics=accuracy_multi), 'thresholds each'),
     (('many', 5, lambda a, b: a.sum()), {}, 'does not know')])
 def test_what_does_not(args, kwargs, said):

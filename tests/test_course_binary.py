@@ -1,18 +1,26 @@
 "The course's binary and regression experiments: the Titanic's passengers, and a point on an image."
-import json, os, re, subprocess, sys
+import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
 from PIL import Image
 from experiments import points_resnet18, titanic_mlp
+from planet.cli import UserError
 from planet.course import passengers as people, points as pts, regression as reg, titanic
 from planet.synthetic import clearings
-from planet.cli import UserError
 
 root = Path(__file__).resolve().parent.parent
 passengers_file = root.parent/'shared'/'titanic'/'train.csv'
 
 def command(name, *args, **kwargs):
-    return subprocess.run([sys.executable, root/'experiments'/f'{name}.py', *map(str, args)], capture_output=True, text=True,
+    return subprocess.run([sys.executable, root/'experiments'/f'{name}.py', *map(str, args)], capture_output=True,
+                          text=True,
                           stdin=subprocess.DEVNULL, **kwargs)
 
 def last_record(out):
@@ -28,13 +36,15 @@ def fails(experiment, match, tmp_path, **kwargs):
 
 def check_pictures(folder, *names):
     assert {p.stem for p in folder.glob('*.png')} == set(names)
-    for png in folder.glob('*.png'): assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
+    for png in folder.glob('*.png'):
+        assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
 
 # ---- binary: the Titanic
 
 def test_the_titanic(tmp_path, capsys):
     "The real table: 0.80 at least, with its spread, beside what it has to beat."
-    if not passengers_file.is_file(): pytest.skip(f'the passengers of the Titanic are not in {os.path.relpath(passengers_file)}')
+    if not passengers_file.is_file():
+        pytest.skip(f'the passengers of the Titanic are not in {os.path.relpath(passengers_file)}')
     titanic_mlp.main(data=str(passengers_file), epochs=8, out=str(tmp_path))
     said = capsys.readouterr().out.splitlines()
     record, folder = last_record(tmp_path)
@@ -45,20 +55,25 @@ def test_the_titanic(tmp_path, capsys):
     assert low < s['accuracy'] < high and .03 < high-low < .08 and 0 < s['accuracy_std'] < .05
     assert s['twins_apart'] < 1e-5 and s['accuracy_twin'] == s['accuracy']
     out_of_fold, accuracy = pd.read_csv(folder/'predictions.csv'), pd.read_csv(folder/'folds.csv', index_col=0)
-    assert len(out_of_fold) == 891 and set(out_of_fold.fold) == {1, 2, 3, 4, 5} and out_of_fold.network.between(0, 1).all()
+    assert len(out_of_fold) == 891 and set(out_of_fold.fold) == {1, 2, 3, 4, 5}
+    assert out_of_fold.network.between(0, 1).all()
     assert accuracy.network.mean() == pytest.approx(s['accuracy'], abs=1e-5)
     check_pictures(folder, 'folds', 'threshold', 'twins')
     assert said[0] == 'data: 891 passengers, of whom 38.4% survived' and said[-1] == str(folder)
-    assert any(l.startswith('network, BCE with logits') and '+-' in l for l in said) and any(l.startswith('women survive') and '0.7868' in l for l in said)
+    assert any(l.startswith('network, BCE with logits') and '+-' in l for l in said)
+    assert any(l.startswith('women survive') and '0.7868' in l for l in said)
 
 @pytest.fixture(scope='module')
 def passengers(): return people.draw_passengers(300, seed=1)
 
 def test_invented_passengers(passengers, tmp_path):
-    assert passengers.equals(people.draw_passengers(300, seed=1)) and not passengers.equals(people.draw_passengers(300, seed=2))
+    assert passengers.equals(people.draw_passengers(300, seed=1))
+    assert not passengers.equals(people.draw_passengers(300, seed=2))
     many = people.draw_passengers(20_000, seed=0) # as those who sailed, roughly
-    assert many.Survived.mean() == pytest.approx(.38, abs=.04) and ((many.Sex == 'female') == many.Survived).mean() == pytest.approx(.787, abs=.03)
-    assert many.Age.isna().mean() == pytest.approx(.2, abs=.02) and many.Embarked.isna().any() and (many.Age.dropna() > 0).all()
+    assert many.Survived.mean() == pytest.approx(.38, abs=.04)
+    assert ((many.Sex == 'female') == many.Survived).mean() == pytest.approx(.787, abs=.03)
+    assert many.Age.isna().mean() == pytest.approx(.2, abs=.02) and many.Embarked.isna().any()
+    assert (many.Age.dropna() > 0).all()
     many.to_csv(tmp_path/'many.csv', index=False)
     assert len(people.read_passengers(tmp_path/'many.csv')) == 20_000
 
@@ -71,26 +86,34 @@ def test_the_held_out_passengers_teach_nothing(passengers):
     after = titanic.Encode(others.iloc[train])
     pd.testing.assert_frame_equal(before(clean), after(clean))
     x = before(clean.iloc[train])
-    for c in ('age', 'fare', 'family'): assert abs(x[c].mean()) < 1e-5 and x[c].std(ddof=0) == pytest.approx(1, abs=1e-5)
+    for c in ('age', 'fare', 'family'):
+        assert abs(x[c].mean()) < 1e-5 and x[c].std(ddof=0) == pytest.approx(1, abs=1e-5)
     assert not before(clean).isna().any().any() and x.shape[1] == 19
     # each row for itself: alone or among others, a passenger has the same numbers
     pd.testing.assert_frame_equal(before(clean.iloc[valid[:1]]), before(clean).iloc[valid[:1]])
     missing = clean.iloc[valid][clean.iloc[valid].age.isna()].iloc[0]
     boys = clean.iloc[train][clean.iloc[train].title == missing.title].age.median()
-    assert before(missing.to_frame().T.infer_objects()).age.item() == pytest.approx((boys - before.mean.age)/before.std.age, abs=1e-5)
+    scaled = (boys - before.mean.age)/before.std.age
+    assert before(missing.to_frame().T.infer_objects()).age.item() == pytest.approx(scaled, abs=1e-5)
 
 def test_titles_ports_and_cabins():
-    names = ['Braund, Mr. Owen', 'Cumings, Mrs. John (Florence)', 'X, Mlle. Y', 'X, the Countess. of (Z)', 'no comma', 'Rice, Master. Eugene', 'A, Dr. B']
-    table = pd.DataFrame(dict(Name=names, Age=[1.]*7, Fare=[None, 0., 7, 7, 7, 7, 7], SibSp=[1]*7, Parch=[2]*7, Sex=['male', 'female']*3 + ['male'],
-                              Pclass=[1]*7, Embarked=[None, 'C', 'Q', 'S', 'S', 'S', 'S'], Cabin=[None, 'C85']*3 + ['B1']))
+    names = ['Braund, Mr. Owen', 'Cumings, Mrs. John (Florence)', 'X, Mlle. Y', 'X, the Countess. of (Z)', 'no comma',
+             'Rice, Master. Eugene', 'A, Dr. B']
+    table = pd.DataFrame(dict(Name=names, Age=[1.]*7, Fare=[None, 0., 7, 7, 7, 7, 7], SibSp=[1]*7, Parch=[2]*7,
+                              Sex=['male', 'female']*3 + ['male'],
+                              Pclass=[1]*7, Embarked=[None, 'C', 'Q', 'S', 'S', 'S', 'S'],
+                              Cabin=[None, 'C85']*3 + ['B1']))
     clean = titanic.clean(table)
-    assert list(clean.title) == ['Mr', 'Mrs', 'Miss', 'Other', 'Other', 'Master', 'Other'] and list(clean.port[:3]) == ['S', 'C', 'Q']
-    assert clean.fare.isna().tolist() == [True] + [False]*6 and (clean.family == 4).all() and list(clean.cabin[:2]) == [False, True]
+    assert list(clean.title) == ['Mr', 'Mrs', 'Miss', 'Other', 'Other', 'Master', 'Other']
+    assert list(clean.port[:3]) == ['S', 'C', 'Q']
+    assert clean.fare.isna().tolist() == [True] + [False]*6 and (clean.family == 4).all()
+    assert list(clean.cabin[:2]) == [False, True]
     assert not titanic.Encode(clean)(clean).isna().any().any()
 
 def test_every_passenger_is_held_out_once(passengers):
     parts = titanic.folds(passengers.Survived, 4, seed=3)
-    assert sorted(np.concatenate([v for _, v in parts])) == list(range(300)) and all(not set(t) & set(v) for t, v in parts)
+    assert sorted(np.concatenate([v for _, v in parts])) == list(range(300))
+    assert all(not set(t) & set(v) for t, v in parts)
     assert np.ptp([passengers.Survived.iloc[v].mean() for _, v in parts]) < .02
 
 def test_the_twin_is_the_same_until_it_saturates(passengers):
@@ -119,11 +142,16 @@ def spoilt(tmp_path, how):
 
 @pytest.mark.parametrize('how,said', [
     (lambda t: t.drop(columns='Age'), 'has no column Age'), (lambda t: t.drop(columns='Survived'), 'it is test.csv'),
-    (lambda t: t.rename(columns=dict(Embarked='Embarkd')), 'did you mean Embarkd'), (lambda t: t.iloc[:0], 'has 0 passengers'),
-    (lambda t: t.astype(dict(Age=object)).replace({'Age': {t.Age.iloc[0]: 'old'}}), 'line 2: Age is old, and should be a number from 0 to 120'),
-    (lambda t: t.assign(Sex='f'), 'line 2: Sex is f, and should be male or female'), (lambda t: t.assign(Pclass=4), 'Pclass is 4, and should be a whole number from 1 to 3'),
-    (lambda t: t.assign(Name=None), 'line 2: Name is empty, and should be a name'), (lambda t: t.assign(Fare=-1.), 'Fare is -1.0, and should be a number from 0'),
-    (lambda t: t.assign(Survived=1), '0 passengers of one kind'), (b'', 'is empty'), (b'\xff\xd8\xff\xe0\x00\x10JFIF', 'no table|no column')])
+    (lambda t: t.rename(columns=dict(Embarked='Embarkd')), 'did you mean Embarkd'),
+    (lambda t: t.iloc[:0], 'has 0 passengers'),
+    (lambda t: t.astype(dict(Age=object)).replace({'Age': {t.Age.iloc[0]: 'old'}}),
+     'line 2: Age is old, and should be a number from 0 to 120'),
+    (lambda t: t.assign(Sex='f'), 'line 2: Sex is f, and should be male or female'),
+    (lambda t: t.assign(Pclass=4), 'Pclass is 4, and should be a whole number from 1 to 3'),
+    (lambda t: t.assign(Name=None), 'line 2: Name is empty, and should be a name'),
+    (lambda t: t.assign(Fare=-1.), 'Fare is -1.0, and should be a number from 0'),
+    (lambda t: t.assign(Survived=1), '0 passengers of one kind'), (b'', 'is empty'),
+    (b'\xff\xd8\xff\xe0\x00\x10JFIF', 'no table|no column')])
 def test_bad_tables(tmp_path, how, said): fails(titanic_mlp, said, tmp_path, data=str(spoilt(tmp_path, how)))
 
 def test_no_table(tmp_path, monkeypatch):
@@ -134,7 +162,8 @@ def test_no_table(tmp_path, monkeypatch):
     (tmp_path/'data'/'titanic'/'train.csv').write_text(people.draw_passengers(30).to_csv(index=False))
     assert len(people.find_passengers()) == 30 == len(people.find_passengers('data/titanic'))
 
-def test_more_folds_than_survivors(tmp_path): fails(titanic_mlp, '`folds` 39: 2 to', tmp_path, data=str(spoilt(tmp_path, lambda t: t)), folds=39)
+def test_more_folds_than_survivors(tmp_path):
+    fails(titanic_mlp, '`folds` 39: 2 to', tmp_path, data=str(spoilt(tmp_path, lambda t: t)), folds=39)
 
 # ---- tables as people have them
 
@@ -145,7 +174,8 @@ def messy(tmp_path, change, **kwargs):
     return tmp_path/'train.csv'
 
 SPELLINGS = {
-    'ports written out': lambda t: t.assign(Embarked=t.Embarked.map(dict(S='Southampton', C='Cherbourg', Q='Queenstown'))),
+    'ports written out': lambda t: t.assign(Embarked=t.Embarked.map(dict(S='Southampton', C='Cherbourg',
+                                        Q='Queenstown'))),
     'small letters': lambda t: t.assign(Embarked=t.Embarked.str.lower(), Sex=t.Sex.str.upper()),
     'blanks': lambda t: t.assign(Embarked=t.Embarked + ' ', Sex='  ' + t.Sex, Name=t.Name.str.replace(' ', '  ')),
     'Unknown': lambda t: t.assign(Cabin=t.Cabin.fillna('Unknown'), Embarked=t.Embarked.fillna('unknown'),
@@ -172,8 +202,10 @@ def test_accents_in_windows_encoding_and_trailing_commas(passengers, tmp_path):
     pd.testing.assert_frame_equal(titanic.clean(found), titanic.clean(passengers), check_dtype=False)
 
 @pytest.mark.parametrize('column,value,said', [
-    ('Embarked', 'Belfast', 'Embarked is Belfast, and should be S or C or Q'), ('Cabin', 'yes', 'Cabin is yes, and should be a cabin'),
-    ('Age', 'inf', 'Age is inf'), ('Age', -1, 'Age is -1'), ('Age', 200, 'from 0 to 120'), ('SibSp', 1.5, 'should be a whole number'),
+    ('Embarked', 'Belfast', 'Embarked is Belfast, and should be S or C or Q'),
+    ('Cabin', 'yes', 'Cabin is yes, and should be a cabin'),
+    ('Age', 'inf', 'Age is inf'), ('Age', -1, 'Age is -1'), ('Age', 200, 'from 0 to 120'),
+    ('SibSp', 1.5, 'should be a whole number'),
     ('Survived', 'yes', 'Survived is yes'), ('Fare', 'nan%', 'Fare is nan%'), ('Sex', None, 'Sex is empty')])
 def test_each_column_is_checked(tmp_path, column, value, said):
     def change(t):
@@ -199,15 +231,19 @@ def test_names_without_titles_are_said(tmp_path, capsys):
     assert '300 names have no title' in capsys.readouterr().out
 
 def test_titles_in_any_case():
-    names = pd.Series(['BRAUND, MR. OWEN HARRIS', 'cumings, mrs. john', 'Heikkinen, Miss Laina', 'Mr. Owen Braund', 'x, DR. y'])
+    names = pd.Series(['BRAUND, MR. OWEN HARRIS', 'cumings, mrs. john', 'Heikkinen, Miss Laina', 'Mr. Owen Braund',
+                       'x, DR. y'])
     assert list(people.titles(names)) == ['Mr', 'Mrs', 'Miss', 'Mr', 'Other']
 
-@pytest.mark.parametrize('options,said', [(dict(hidden=0), '`hidden` 0'), (dict(hidden=-3), '`hidden` -3'), (dict(folds=1), '`folds` 1'),
-                                          (dict(folds=0), '`folds` 0'), (dict(bs=0), '`bs` 0'), (dict(thresh=2.), '`thresh` 2')])
+@pytest.mark.parametrize('options,said', [(dict(hidden=0), '`hidden` 0'), (dict(hidden=-3), '`hidden` -3'),
+                                          (dict(folds=1), '`folds` 1'),
+                                          (dict(folds=0), '`folds` 0'), (dict(bs=0), '`bs` 0'),
+                                          (dict(thresh=2.), '`thresh` 2')])
 def test_titanic_options(tmp_path, options, said): fails(titanic_mlp, said, tmp_path, data='none.csv', **options)
 
 def test_hidden_is_refused_by_the_library_too():
-    with pytest.raises(UserError, match='`hidden` 0'): titanic.passenger_learner([np.zeros((4, 3))]*2, [np.zeros(4)]*2, hidden=0)
+    with pytest.raises(UserError, match='`hidden` 0'):
+        titanic.passenger_learner([np.zeros((4, 3))]*2, [np.zeros(4)]*2, hidden=0)
 
 def test_pipes_and_folders_are_no_tables(tmp_path):
     os.mkfifo(tmp_path/'fifo.csv')
@@ -229,7 +265,8 @@ def folder(drawn, tmp_path):
 def test_a_clearing_is_where_it_is_said_to_be():
     a, at = clearings.draw_clearing((5, 1))
     b, half = clearings.draw_clearing((5, 1), size=128)
-    assert a.shape == (256, 256, 3) and np.allclose(np.array(at)/2, half) and (clearings.draw_clearing((5, 1))[0] == a).all()
+    assert a.shape == (256, 256, 3) and np.allclose(np.array(at)/2, half)
+    assert (clearings.draw_clearing((5, 1))[0] == a).all()
     apart = []
     for seed in range(12): # the clearing's middle against the forest a clearing's width away
         chip, (x, y) = clearings.draw_clearing(seed)
@@ -246,7 +283,8 @@ def dot_batch(turn, n=64):
     from fastai.vision.data import ImageBlock, PointBlock
     image = np.zeros((8, 8, 3), np.uint8)
     image[1, 5] = 255
-    dls = DataBlock((ImageBlock, PointBlock), get_x=reg.ImageOf(np.stack([image]*n)), get_y=reg.PointOf(np.tile([5.5, 1.5], (n, 1)).astype(np.float32)),
+    dls = DataBlock((ImageBlock, PointBlock), get_x=reg.ImageOf(np.stack([image]*n)),
+                    get_y=reg.PointOf(np.tile([5.5, 1.5], (n, 1)).astype(np.float32)),
                     splitter=IndexSplitter([0]), item_tfms=turn).dataloaders(range(n), bs=n-1, num_workers=0)
     x, y = dls.one_batch()
     pixel = torch.stack([(im[0] > .5).nonzero()[0].flip(0) + .5 for im in x])/8*2 - 1
@@ -273,10 +311,11 @@ def test_a_turned_clearing_keeps_its_point(drawn):
     for ax in fig.axes: # the ring lies on the picture, where the pixels are those of a clearing
         (x,), (y,) = ax.lines[-1].get_data()
         shown = ax.images[0].get_array()
-        assert 0 < x < 63 and 0 < y < 63 and shown[int(y)-1:int(y)+3, int(x)-1:int(x)+3].mean() > np.median(np.asarray(shown))
+        assert 0 < x < 63 and 0 < y < 63
+        assert shown[int(y)-1:int(y)+3, int(x)-1:int(x)+3].mean() > np.median(np.asarray(shown))
 
 def test_why_flips_need_another_order():
-    "As fastai has them they come before the point is scaled. When this fails fastai has mended it, and `moving` can go."
+    "As fastai has them they come before the point is scaled. Where this fails fastai has mended it; drop `moving`."
     from fastai.vision.augment import FlipItem
     pixel, point = dot_batch(FlipItem())
     assert not torch.allclose(pixel, point, atol=1e-5) and point.min() < -1
@@ -293,19 +332,23 @@ def test_a_point_on_clearings(tmp_path, capsys):
     assert s['times_closer'] > SMALL['closer'], s
     assert s['pixels'] == pytest.approx(s['pixels_baseline']/s['times_closer'], rel=1e-3)
     assert 40 < s['pixels_baseline'] < 90 and s['pixels_interval'][0] < s['pixels'] < s['pixels_interval'][1]
-    assert record['data'] | dict(folder=0) == dict(source='the centre of a clearing on chips drawn by code', folder=0, notes=[], images=SMALL['n'],
-        train=SMALL['n']-SMALL['n']//5, valid=SMALL['n']//5) and record['options']['weights_used'] == 'none'
+    assert record['data'] | dict(folder=0) == dict(source='the centre of a clearing on chips drawn by code', folder=0,
+                                                   notes=[], images=SMALL['n'],
+        train=SMALL['n']-SMALL['n']//5, valid=SMALL['n']//5) and record['weights_used'] == 'none'
     table, history = pd.read_csv(folder/'points.csv'), pd.read_csv(folder/'history.csv')
     off = np.hypot(table.pred_x - table.x, table.pred_y - table.y)
     assert np.allclose(off, table.error, atol=.01) and table.error.mean() == pytest.approx(s['pixels'], abs=.01)
     assert history.pixels.iloc[-1] == pytest.approx(s['pixels'], rel=.05)
     check_pictures(folder, *POINTS)
     assert said[0].startswith(f"data: {SMALL['n']} images, the centre of a clearing") and said[-1] == str(folder)
-    assert any(l.startswith('pixels off, mean') for l in said) and any('times closer than always answering the mean point' in l for l in said)
+    assert any(l.startswith('pixels off, mean') for l in said)
+    assert any('times closer than always answering the mean point' in l for l in said)
     from fastai.learner import load_learner
     learn = load_learner(folder/'learner.pkl')
     with learn.no_bar(): point = learn.predict(table.path[0])[0]
-    assert np.hypot(*(point[0].numpy()*256/SMALL['size'] - table.loc[0, ['pred_x', 'pred_y']].to_numpy(float))) < 10 # it decodes and resizes in another order
+    assert np.hypot(*(point[0].numpy()*256/SMALL['size'] - table.loc[0,
+                                        ['pred_x', 'pred_y']].to_numpy(float))) < 10
+    # (it decodes and resizes in another order)
 
 def test_somebody_elses_points(tmp_path):
     "Images of several sizes: the error is in pixels of each image's own."
@@ -317,7 +360,8 @@ def test_somebody_elses_points(tmp_path):
     points_resnet18.main(data=str(tmp_path), size=32, epochs=1, out=str(tmp_path/'out'))
     record, folder = last_record(tmp_path/'out')
     table = pd.read_csv(folder/'points.csv')
-    assert record['data']['valid'] == 2 == len(table) and table.pred_x.between(0, 80).all() and table.pred_y.between(0, 50).all()
+    assert record['data']['valid'] == 2 == len(table) and table.pred_x.between(0, 80).all()
+    assert table.pred_y.between(0, 50).all()
     assert np.allclose(np.hypot(table.pred_x - table.x, table.pred_y - table.y), table.error, atol=.01)
 
 @pytest.fixture
@@ -327,10 +371,12 @@ def biwi(tmp_path):
     for k, person in enumerate(('01', '02', '13')):
         (home/person).mkdir(parents=True)
         focal = 500 + 10*k
-        (home/person/'rgb.cal').write_text(f'{focal} 0 320 \n0 {focal} 240.5 \n0 0 1 \n\n0 0 0 0 \n\n0.99 0 0 \n0 0.99 0 \n0 0 0.99 \n\n-24 5.9 -13.2 \n\n640 480 \n')
+        (home/person/'rgb.cal').write_text(f'{focal} 0 320 \n0 {focal} 240.5 \n0 0 1 \n\n0 0 0 0 \n\n'
+            '0.99 0 0 \n0 0.99 0 \n0 0 0.99 \n\n-24 5.9 -13.2 \n\n640 480 \n')
         for frame in (3, 4):
             x, y, z = 100.*k - 60, -20. + 5*frame, 1000.
-            (home/person/f'frame_{frame:05}_pose.txt').write_text(f'0.97 0.09 0.23 \n-0.08 0.99 -0.05 \n-0.23 0.03 0.97 \n\n{x} {y} {z} \n')
+            (home/person/f'frame_{frame:05}_pose.txt').write_text(
+                f'0.97 0.09 0.23 \n-0.08 0.99 -0.05 \n-0.23 0.03 0.97 \n\n{x} {y} {z} \n')
             image = np.zeros((480, 640, 3), np.uint8)
             u, v = x*focal/z + 320, y*focal/z + 240.5
             image[int(v)-3:int(v)+4, int(u)-3:int(u)+4] = 255
@@ -340,8 +386,10 @@ def biwi(tmp_path):
 
 def test_heads(biwi, tmp_path):
     points = pts.find_points(str(biwi))
-    assert len(points) == 6 and points.turns == 'lr' and [p.parent.name for p in points.table.path[points.table.valid]] == ['13', '13']
-    assert points.table.x[0] == pytest.approx(-60*500/1000 + 320) and points.table.y[0] == pytest.approx(-5*500/1000 + 240.5)
+    assert len(points) == 6 and points.turns == 'lr'
+    assert [p.parent.name for p in points.table.path[points.table.valid]] == ['13', '13']
+    assert points.table.x[0] == pytest.approx(-60*500/1000 + 320)
+    assert points.table.y[0] == pytest.approx(-5*500/1000 + 240.5)
     assert points.table.x[4] == pytest.approx(140*520/1000 + 320), "each person's own camera"
     images, sizes = pts.load_images(points, 64)
     assert images.shape == (6, 64, 64, 3) and (sizes == [640, 480]).all()
@@ -365,8 +413,10 @@ def edit(folder, *replacement):
     path = folder/'points.csv'
     path.write_text(re.sub(*replacement, path.read_text(), count=1))
 
-@pytest.mark.parametrize('replacement,said', [(('image_name,x,y', 'image_name,x'), 'has no column y'), ((r'(clearing_0.jpg),[\d.]+', r'\1,left'), "line 2: x is 'left'"),
-    (('clearing_3.jpg', 'clearing_99.jpg'), '1 of 16 images .* are missing, such as .*clearing_99.jpg'), ((r'(clearing_2.jpg),[\d.]+', r'\1,300'), 'outside their image, such as \\(300,'),
+@pytest.mark.parametrize('replacement,said', [(('image_name,x,y', 'image_name,x'), 'has no column y'),
+                                              ((r'(clearing_0.jpg),[\d.]+', r'\1,left'), "line 2: x is 'left'"),
+    (('clearing_3.jpg', 'clearing_99.jpg'), '1 of 16 images .* are missing, such as .*clearing_99.jpg'),
+    ((r'(clearing_2.jpg),[\d.]+', r'\1,300'), 'outside their image, such as \\(300,'),
     ((r'(?s).*', ''), 'is empty')])
 def test_bad_points(folder, tmp_path, replacement, said):
     edit(folder, *replacement)
@@ -374,11 +424,15 @@ def test_bad_points(folder, tmp_path, replacement, said):
 
 def test_a_broken_image(folder, tmp_path):
     (folder/'clearing_5.jpg').write_bytes((folder/'clearing_5.jpg').read_bytes()[:400])
-    fails(points_resnet18, '1 of 16 images cannot be read, such as .*clearing_5.jpg', tmp_path, data=str(folder), size=32)
+    fails(points_resnet18, '1 of 16 images cannot be read, such as .*clearing_5.jpg', tmp_path, data=str(folder),
+          size=32)
 
-@pytest.mark.parametrize('options,said', [(dict(flips='sideways'), '`flips` sideways is unknown'), (dict(valid_pct=.01), '`valid_pct` 0.01 of 16 images'),
-    (dict(arch='resnet19'), 'did you mean'), (dict(weights='no.pth'), 'no such file'), (dict(size=8), '`size` 8 is outside')])
-def test_bad_options(drawn, tmp_path, options, said): fails(points_resnet18, said, tmp_path, **dict(dict(data=str(drawn), size=32, epochs=1), **options))
+@pytest.mark.parametrize('options,said', [(dict(flips='sideways'), '`flips` sideways is unknown'),
+                                          (dict(valid_pct=.01), '`valid_pct` 0.01 of 16 images'),
+    (dict(arch='resnet19'), 'did you mean'), (dict(weights='no.pth'), 'no such file'),
+    (dict(size=8), '`size` 8 is outside')])
+def test_bad_options(drawn, tmp_path, options, said):
+    fails(points_resnet18, said, tmp_path, **dict(dict(data=str(drawn), size=32, epochs=1), **options))
 
 def test_no_such_folder(drawn, tmp_path):
     fails(points_resnet18, 'no such folder, did you mean drawn', tmp_path, data=str(drawn.with_name('drwan')))
@@ -404,9 +458,11 @@ def test_shares_are_read_as_shares(folder, capsys):
 
 @pytest.mark.parametrize('change,said', [
     (lambda rows, head: joined([(n, float(x)/64, y) for n, x, y in rows]), 'all of x lies in 0..1'),
-    (lambda rows, head: joined([(n, float(x)/(64 if i < 5 else 1), float(y)/(64 if i < 5 else 1)) for i, (n, x, y) in enumerate(rows)]),
+    (lambda rows, head: joined([(n, float(x)/(64 if i < 5 else 1), float(y)/(64 if i < 5 else 1)) for i,
+                                (n, x, y) in enumerate(rows)]),
      '5 of 16 points lie within 0..1'),
-    (lambda rows, head: joined([(n, float(x)/32-1, float(y)/32-1) for n, x, y in rows]), 'around the middle of an image'),
+    (lambda rows, head: joined([(n, float(x)/32-1, float(y)/32-1) for n, x, y in rows]),
+     'around the middle of an image'),
     (lambda rows, head: joined([*rows, (rows[0][0], 1, 1)]), 'lines 2 and 18 give two points for clearing_0.jpg'),
     (lambda rows, head: joined([(n, 'inf', y) for n, x, y in rows]), "line 2: x is 'inf'"),
     (lambda rows, head: joined([*rows, ('', 3, 4)]), 'line 18: image_name is empty'),
@@ -418,16 +474,21 @@ def test_points_that_cannot_be_meant(folder, tmp_path, change, said):
     fails(points_resnet18, said, tmp_path, data=str(folder), size=32, epochs=1)
 
 @pytest.mark.parametrize('change', [
-    lambda rows, head: joined([(*row, '') for row in rows]), lambda rows, head: joined([(*row, '', '') for row in rows], head + ',,'),
+    lambda rows, head: joined([(*row, '') for row in rows]), lambda rows,
+    head: joined([(*row, '', '') for row in rows], head + ',,'),
     lambda rows, head: joined(rows, '\ufeff' + head), lambda rows, head: joined(rows, 'Image_Name;X;Y', ';'),
-    lambda rows, head: joined([(n, x.replace('.', ','), y.replace('.', ',')) for n, x, y in rows], 'image_name;x;y', ';'),
-    lambda rows, head: joined([*rows, ('', '', '')]), lambda rows, head: joined([(n.removesuffix('.jpg'), x, y) for n, x, y in rows]),
+    lambda rows, head: joined([(n, x.replace('.', ','), y.replace('.', ',')) for n, x, y in rows], 'image_name;x;y',
+                              ';'),
+    lambda rows, head: joined([*rows, ('', '', '')]), lambda rows,
+    head: joined([(n.removesuffix('.jpg'), x, y) for n, x, y in rows]),
     lambda rows, head: joined([(f'./{n}', x, y) for n, x, y in rows])],
-    ids=['trailing', 'trailing in the header too', 'BOM', 'semicolons', 'decimal commas', 'blank row', 'no endings', 'dots'])
+    ids=['trailing', 'trailing in the header too', 'BOM', 'semicolons', 'decimal commas', 'blank row', 'no endings',
+         'dots'])
 def test_tables_of_points(folder, change):
     before = rewritten(folder, change)
     table = pts.from_table(folder).table
-    assert np.allclose(table[['x', 'y']], before[['x', 'y']]) and [p.name for p in table.path] == list(before.image_name)
+    assert np.allclose(table[['x', 'y']], before[['x', 'y']])
+    assert [p.name for p in table.path] == list(before.image_name)
 
 def test_a_photograph_is_as_it_is_shown(tmp_path, capsys):
     "A camera that was turned: its size, its point and its pixels are those of the picture that a viewer shows."
@@ -438,7 +499,8 @@ def test_a_photograph_is_as_it_is_shown(tmp_path, capsys):
         shown = np.zeros((40, 80, 3), np.uint8)
         x, y = rng.integers(8, 72), rng.integers(8, 32)
         shown[y-3:y+4, x-3:x+4] = 255
-        if i < 3: Image.fromarray(shown).transpose(Image.Transpose.ROTATE_90).save(tmp_path/f'{i}.jpg', exif=exif, quality=95)
+        if i < 3: Image.fromarray(shown).transpose(Image.Transpose.ROTATE_90).save(tmp_path/f'{i}.jpg', exif=exif,
+                                        quality=95)
         else: Image.fromarray(shown).save(tmp_path/f'{i}.jpg', quality=95)
         rows.append(f'{i}.jpg,{x+.5},{y+.5}')
     (tmp_path/'points.csv').write_text('\n'.join(rows))
@@ -448,7 +510,7 @@ def test_a_photograph_is_as_it_is_shown(tmp_path, capsys):
     for im, x, y in zip(images, points.table.x*64/80, points.table.y*64/40):
         yy, xx = np.nonzero(im[..., 0] > 200)
         assert np.hypot(xx.mean() + .5 - x, yy.mean() + .5 - y) < 1
-    from fastai.vision.core import PILImage # what `learn.predict` is given
+    from fastai.vision.core import PILImage  # what `learn.predict` is given
     squeezed = [np.asarray(reg.Squeeze((64, 64)).encodes(PILImage.create(p))) for p in points.table.path]
     assert max(abs(a.astype(int) - b).mean() for a, b in zip(squeezed, images)) < 4
     shares = [f'{p.name},{x/80},{y/40}' for p, x, y in points.table[['path', 'x', 'y']].itertuples(index=False)]
@@ -476,9 +538,11 @@ def test_copies_with_another_point_are_said(folder):
     assert '1 of these have another point than their copy' in pts.from_table(folder).notes
 
 def test_a_split_of_the_table_is_honoured(folder):
-    rewritten(folder, lambda rows, head: joined([(*row, 'valid' if i % 4 == 0 else 'train') for i, row in enumerate(rows)], head + ',split'))
+    rewritten(folder, lambda rows, head: joined([(*row, 'valid' if i % 4 == 0 else 'train') for i,
+                                                 row in enumerate(rows)], head + ',split'))
     points = pts.from_table(folder)
-    assert points.table.valid.tolist() == [i % 4 == 0 for i in range(16)] and "the table's own column" in points.notes[0]
+    assert points.table.valid.tolist() == [i % 4 == 0 for i in range(16)]
+    assert "the table's own column" in points.notes[0]
 
 def test_sixteen_bits_are_scaled_and_floats_refused(tmp_path):
     values = np.linspace(0, 65535, 64*64).reshape(64, 64).astype(np.uint16)
@@ -510,7 +574,8 @@ def test_data_travels_to_workers_and_stays_out_of_exports(drawn):
     again = pickle.loads(pickle.dumps(dls.train_ds)) # as `spawn` sends it to a worker
     assert (np.asarray(again[0][0]) == np.asarray(dls.train_ds[0][0])).all()
 
-@pytest.mark.parametrize('options,said', [(dict(n=4), '`n` 4'), (dict(n=-1), '`n` -1'), (dict(size=-64), '`size` -64'), (dict(bs=0), '`bs` 0')])
+@pytest.mark.parametrize('options,said', [(dict(n=4), '`n` 4'), (dict(n=-1), '`n` -1'),
+                                          (dict(size=-64), '`size` -64'), (dict(bs=0), '`bs` 0')])
 def test_points_options(tmp_path, options, said): fails(points_resnet18, said, tmp_path, **options)
 
 # ---- the command line

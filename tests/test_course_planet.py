@@ -1,15 +1,20 @@
 "Two targets at once: the weather and the other tags, from the loss to a learner that was exported and predicts."
-import json, os, subprocess, sys
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
 from fastai.learner import load_learner
 from experiments import tags_and_weather_resnet50
+from planet.amazon import WEATHER
 from planet.cli import UserError
 from planet.course.multitask import TwoTargetLoss
-from planet.learner import base_logits, base_rates, softmax_group, train_targets
+from planet.learner import base_logits, base_rates, softmax_group
 from planet.losses import GroupedCrossEntropyLoss
-from planet.chips import from_folder
-from planet.amazon import WEATHER
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, bs=16, tta=False)
@@ -35,7 +40,9 @@ def test_two_targets_are_the_grouped_loss_of_one(reduction):
 
 def test_two_targets_are_the_losses_of_torch():
     logits, weather, tags = questions()
-    want = torch.nn.functional.cross_entropy(logits[:, :4], weather) + 13*torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 4:], tags)
+    of = torch.nn.functional
+    want = of.cross_entropy(logits[:, :4], weather)
+    want = want + 13*of.binary_cross_entropy_with_logits(logits[:, 4:], tags)
     torch.testing.assert_close(TwoTargetLoss(4)(logits, weather, tags), want/14)
 
 def test_an_answer_has_exactly_one_weather():
@@ -45,7 +52,8 @@ def test_an_answer_has_exactly_one_weather():
     sky, found = loss.decodes(probs)
     hot = loss.hot(sky, found)
     assert (hot[:, :4].sum(1) == 1).all() and torch.equal(hot[:, 4:], probs[:, 4:] > .2) and hot.dtype == torch.bool
-    assert loss.accuracy(logits, sky, tags) == 1 and loss.f2(logits, sky, found) == 1 and loss.f2(logits, weather, tags) < 1
+    assert loss.accuracy(logits, sky, tags) == 1 and loss.f2(logits, sky, found) == 1
+    assert loss.f2(logits, weather, tags) < 1
 
 def test_a_head_at_the_base_rates_knows_both_targets():
     loss, (_, weather, tags) = TwoTargetLoss(4), questions(n=200)
@@ -58,7 +66,9 @@ def test_a_head_at_the_base_rates_knows_both_targets():
 @pytest.fixture(scope='module')
 def ran(drawn, tmp_path_factory):
     "A run on 60 synthetic chips, of which one has lost its weather; its folder and what it said."
-    import contextlib, io, shutil
+    import contextlib
+    import io
+    import shutil
     folder, out = Path(shutil.copytree(drawn, tmp_path_factory.mktemp('two')/'chips')), tmp_path_factory.mktemp('out')
     table = pd.read_csv(folder/'train_v2.csv')
     table.loc[7, 'tags'] = 'water'
@@ -97,7 +107,8 @@ def test_the_scores_are_those_of_the_recorded_probabilities(ran):
     def f2(true, pred): return 5*len(true & pred)/(4*len(true) + len(pred))
     pred = {n: {p[sky].idxmax()} | {t for t in held if t not in sky and p[t] > .2} for n, p in held.iterrows()}
     assert np.mean([f2(truth[n], pred[n]) for n in held.index]) == pytest.approx(scores['f2'], abs=1e-4)
-    assert np.mean([held.loc[n, sky].idxmax() in truth[n] for n in held.index]) == pytest.approx(scores['weather_accuracy'], abs=1e-4)
+    right = [held.loc[n, sky].idxmax() in truth[n] for n in held.index]
+    assert np.mean(right) == pytest.approx(scores['weather_accuracy'], abs=1e-4)
 
 def test_the_exported_learner_answers_with_a_weather_and_tags(ran):
     run, _, folder, _ = ran
@@ -112,7 +123,9 @@ def test_the_exported_learner_answers_with_a_weather_and_tags(ran):
 
 def test_options_are_looked_at_before_torch(tmp_path):
     (tmp_path/'torch.py').write_text('raise RuntimeError("torch was imported")')
-    def ask(*args): return subprocess.run([sys.executable, root/'experiments'/'tags_and_weather_resnet50.py', *args], capture_output=True, text=True,
+    def ask(*args):
+        return subprocess.run([sys.executable, root/'experiments'/'tags_and_weather_resnet50.py', *args],
+                              capture_output=True, text=True,
         cwd=tmp_path, env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{root}'})
     done = ask('--help')
     assert done.returncode == 0 and '--valid_pct' in done.stdout and '--fold' in done.stdout
@@ -120,13 +133,15 @@ def test_options_are_looked_at_before_torch(tmp_path):
     assert done.returncode == 1 and done.stderr == 'tags_and_weather_resnet50.py: --thresh 2.0 is outside 0 to 1\n'
 
 @pytest.mark.parametrize('rename,match', [
-    (lambda tags, i: ' '.join(t for t in tags.split() if t not in WEATHER) or 'bare', 'weather needs chips of two kinds at least.*missing'),
+    (lambda tags, i: ' '.join(t for t in tags.split() if t not in WEATHER) or 'bare',
+     'weather needs chips of two kinds at least.*missing'),
     (lambda tags, i: ' '.join({t for t in tags.split() if t not in WEATHER} | {'haze'}), 'they are all haze'),
     (lambda tags, i: WEATHER[i % 2], 'no tag but the weather .*weather_resnet18.py')])
 def test_tables_that_have_not_both(folder, tmp_path, rename, match):
     table = pd.read_csv(folder/'train_v2.csv')
     table['tags'] = [rename(tags, i) for i, tags in enumerate(table.tags)]
     table.to_csv(folder/'train_v2.csv', index=False)
-    with pytest.raises(UserError, match=match) as e: tags_and_weather_resnet50.main(**quick, data=str(folder), out=str(tmp_path/'out'))
+    with pytest.raises(UserError, match=match) as e:
+        tags_and_weather_resnet50.main(**quick, data=str(folder), out=str(tmp_path/'out'))
     assert '\n' not in str(e.value) and str(folder) in str(e.value)
     assert not list(tmp_path.glob('out/*/*')) and not list(tmp_path.glob('out/*/.*'))

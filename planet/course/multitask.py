@@ -7,15 +7,16 @@ __all__ = ['split_vocab', 'TwoTargetLoss', 'mean_interval', 'Comparison', 'verdi
            'constant_answers', 'compare_models', 'tag_scores', 'tags_lines']
 
 # %% ../../nbs/12_planet.ipynb #imports
-from ..cli import UserError # before fastai, whose import it quiets
 from dataclasses import dataclass
+import pandas as pd
+import torch
 from fastcore.basics import patch
-import pandas as pd, torch
 from torch import nn
 from ..amazon import WEATHER
+from ..checks import as_plain
+from ..cli import UserError
 from ..learner import base_logits, base_rates, train_targets
 from ..losses import GroupedCrossEntropyLoss, binary_cross_entropy, cross_entropy, softmax
-from ..checks import as_plain
 from ..metrics import best_constant, bootstrap_interval, decide, fbeta, fbeta_per_chip
 from ..results import AboveThreshold, TagsResult
 

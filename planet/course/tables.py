@@ -2,7 +2,9 @@
 
 All cells come as strings without blanks around them; whoever takes them decides what a number or a missing value is.
 """
-import csv, io, re
+import csv
+import io
+import re
 from collections import Counter
 from pathlib import Path
 import pandas as pd
