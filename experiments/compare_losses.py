@@ -14,7 +14,7 @@ def features(chips, store, body, bs):
     import torch
     from fastai.torch_core import TensorImage, default_device
     from fastai.vision.core import imagenet_stats
-    from planet.learner import bf16_gains
+    from planet.callbacks import bf16_gains
     device = default_device()
     mean, std = (torch.tensor(o, device=device)[:, None, None] for o in imagenet_stats)
     body = body.to(device, memory_format=torch.channels_last).eval()

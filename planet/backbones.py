@@ -1,25 +1,28 @@
 """Pretrained backbones: a name (torchvision, timm) or a callable -> model, weights, normalisation, channels, sizes."""
-from planet.cli import UserError, near_names, say # before fastai, whose import it quiets
-import inspect, socket, sys
-from contextlib import contextmanager
+from planet.cli import UserError, near_names, say  # before fastai, whose import it quiets
+
+# isort: split
+import inspect
+import sys
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from urllib.request import Request, urlopen
-import timm, torch, torchvision
+import timm
+import torch
+import torchvision
 from fastai.data.transforms import get_c
 from fastai.learner import Learner
 from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_type, model_meta, vision_learner
 from torch import nn
 from torchvision.models import get_model_weights
-from planet.weights import fit_state, misfits, without
+from planet.weights import fit_state, hub_files, misfits, without
 
-__all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch', 'short_timeouts']
+__all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
 
 BACKBONES = {} # your own: name -> a function that builds the network, or a `Backbone` of it
 
-CONNECT_SECONDS, SEARCH_SECONDS = 5, 5 # patience with a network, and with the search for sizes that work
+SEARCH_SECONDS = 5 # for sizes that work
 
 # ---- by name
 
@@ -40,28 +43,11 @@ def find_arch(
     near = near_names(key, [*own, *fastais, *timm.list_models(), *others])
     raise UserError(f'{name or repr(name)} is unknown{near}', option='arch')
 
-# ---- the network
-
-@contextmanager
-def short_timeouts(
-    hub:bool=True, # ask Hugging Face's hub whether it answers, and take what lies in its cache if not
-):
-    "Download with a timeout of seconds: sets the process's socket timeout and offline mode, and restores both."
-    from huggingface_hub import constants
-    before, offline = socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE
-    try:
-        socket.setdefaulttimeout(CONNECT_SECONDS)
-        if hub and not offline:
-            try: urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=CONNECT_SECONDS).close()
-            except OSError: constants.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-        constants.HF_HUB_OFFLINE = offline
-
 # ---- the value
 
-def as_it_is(model): return model
+def as_it_is(model):
+    "A `cut` that leaves a network whole."
+    return model
 
 def call(arch, pretrained=False, **kwargs):
     "Build a model by a function, in whichever way it takes `pretrained` (fastai's, torchvision's or not at all)."
@@ -78,8 +64,8 @@ class Backbone:
     """A backbone for transfer learning: how to build it, the normalisation of its weights, channels and sizes.
 
     `find_backbone` makes one of a name or a function. Make one yourself to give a network of your own its
-    normalisation: `Backbone(my_net, stats=(mean, std))`. `my_net()` is a module that gives a feature map `(n, c, h, w)` or features
-    `(n, c)`; one that ends in a classifier is cut at its last pooling layer, as fastai does.
+    normalisation: `Backbone(my_net, stats=(mean, std))`. `my_net()` is a module that gives a feature map `(n, c, h, w)`
+    or features `(n, c)`; one that ends in a classifier is cut at its last pooling layer, as fastai does.
     """
     native, patch = 224, 1 # the size of the weights' images, and of a transformer's patches
     def __init__(self,
@@ -122,12 +108,13 @@ class Backbone:
 
     def plan(self, size:int, channels:int=3): # -> arguments of the network, and what `plan_for` gives
         "How to build it for images of `size` x `size` pixels; raises the model's own error where they do not suit it."
-        first = None
+        error = None
         for kwargs in [] if (size, channels) in self.plans else self.tries(size):
             try: self.plans[size, channels] = kwargs, *self.dry_run(size, channels, kwargs)
-            except Exception as e: first = first or e # each model has errors of its own
+            # each model has errors of its own; a `TypeError` says only that it has no such argument
+            except Exception as e: error = error if error and isinstance(e, TypeError) else e
             else: break
-        if (size, channels) not in self.plans: raise first
+        if (size, channels) not in self.plans: raise error
         return self.plans[size, channels]
 
     def dry_run(self, size, channels, kwargs):
@@ -274,10 +261,6 @@ class TimmBackbone(Backbone):
     def convert(self, model, state):
         read = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
         return read(state, model) if read else state
-
-def hub_files(url): # -> list of the file, if it is there
-    path = Path(torch.hub.get_dir())/'checkpoints'/url.rpartition('/')[2]
-    return [path] if path.is_file() else []
 
 def who_fits(state) -> list: # of names
     "The torchvision models whose weights `state` could be."

