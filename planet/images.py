@@ -188,6 +188,12 @@ def open_chip(chip, # path, bytes, open file, PIL image, array `(height, width, 
     except Exception as e:
         raise UserError(f'the image of {len(data):,} bytes cannot be read: {why_unreadable(e)}') from None
 
+def open_image(path) -> Image.Image: # in mode RGB
+    "Decode a photograph in full, upright as its EXIF orientation says. Raises `UserError` where it cannot be read."
+    picture, info = _read(path)
+    if info.bad: raise UserError(f'{path} cannot be read: {info.bad}')
+    return ImageOps.exif_transpose(picture)
+
 def _scaled(picture, size):
     "A Pillow image as an array of `size`."
     factor = next(f for f in (8, 4, 2, 1) if f == 1 or min(picture.size)//size >= f) # as libjpeg's

@@ -5,9 +5,9 @@ from planet.cli import UserError
 
 __all__ = ['check_options', 'chip_options', 'delegates', 'options']
 
-LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), bs=(2, 65536), epochs=(1, 10_000),
-              freeze_epochs=(0, 10_000), lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1), folds=(0, 1000),
-              fold=(0, 999))
+LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
+              freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
+              folds=(0, 1000), fold=(0, 999))
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
