@@ -1,7 +1,7 @@
 "Reads `settings.ini`, the one place for the package's metadata."
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup, find_packages
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 parser = ConfigParser(delimiters=['='])

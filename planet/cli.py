@@ -74,7 +74,8 @@ def progress(items, # an iterable
             ):
     "`items` under a labelled progress bar; where no one watches, a plain line every ten seconds once it takes long."
     if is_watched():
-        from tqdm import tqdm # a notebook's own bar needs ipywidgets, and warns where they are missing
+        # not `tqdm.auto`: a notebook's own bar needs ipywidgets, and warns where they are missing
+        from tqdm import tqdm
         return tqdm(items, total=total, desc=label, leave=False)
     return _plain_progress(items, total, label)
 

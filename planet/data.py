@@ -7,21 +7,22 @@ __all__ = ['load_chips', 'DecodeChip', 'LabelOf', 'ChipBlock', 'ChipLoaders', 'c
            'weather_dls']
 
 # %% ../nbs/02_data.ipynb #imports
-from .cli import UserError, progress, say # before fastai, whose import it quiets
-import numpy as np, torch
 from copy import deepcopy
 from dataclasses import replace
+from io import IOBase
+from pathlib import Path
+import numpy as np
+import torch
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IntToFloatTensor
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import DihedralItem
 from fasttransform import DisplayedTransform, Transform
-from io import IOBase
-from pathlib import Path
 from PIL import Image
 from .amazon import WEATHER
 from .chips import Chips
+from .cli import UserError, progress, say  # before fastai, whose import it quiets
 from .images import ChipStore, check_chips, leaving_data_behind
 from .sources import find_chips
 from .splits import Split

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'train_targets', 'base_rates', 'base_logits', 'start_at_base_rates', 'softmax_group', 'parse_loss_args',
            'find_loss', 'start_weights', 'image_shape', 'normalise', 'f2', 'default_metrics', 'add_prior_head',
-           'chip_learner', 'fine_tune', 'TwoTargetLoss']
+           'chip_learner', 'fine_tune']
 
 # %% ../nbs/03_learner.ipynb #imports
 from .cli import UserError, near_names, say  # before fastai, whose import it quiets
@@ -27,7 +27,7 @@ from . import losses
 from .amazon import WEATHER
 from .backbones import find_backbone
 from .callbacks import DihedralViews, History, Precision, StopOnNaN, add_progress, one_table
-from .metrics import fbeta, fbeta_per_chip
+from .metrics import fbeta
 from .weights import is_readable, read_weights, short_timeouts
 
 # %% ../nbs/03_learner.ipynb #base-rates
@@ -223,45 +223,3 @@ def fine_tune(
     "Fine-tune in two stages as the course does, the head first and then all layers, with one table of results."
     with one_table(learn, freeze_epochs + epochs): learn.fine_tune(epochs, base_lr=lr, freeze_epochs=freeze_epochs)
     return learn.history.table
-
-# %% ../nbs/03_learner.ipynb #two-target-loss
-class TwoTargetLoss:
-    """Softmax cross entropy for a category plus BCE for each tag, from one row of logits and two targets.
-
-    The first `classes` logits are the category's (`CategoryBlock`), the others the tags' (`MultiCategoryBlock`). The
-    sum is divided by the number of questions, 1 + tags. It is `GroupedCrossEntropyLoss` for a category with a target of
-    its own: the same likelihood. `learn.predict` gives `((category, tags), _, probs)`: the likeliest class and the tags
-    above `thresh`.
-    """
-    def __init__(self,
-        classes:int, # logits that belong to the category
-        thresh:float=0.5, # `decodes`, and so `learn.predict`, takes tags above this probability
-        reduction:str='mean', # 'mean' over chips, 'sum' or 'none': (n,)
-    ): self.classes,self.thresh,self.reduction = classes,thresh,reduction
-
-    @property
-    def exclusive(self): return list(range(self.classes)) # for `softmax_group`
-
-    def __call__(self,
-        inp, # logits, (n, classes + tags)
-        category, # class indices, (n,)
-        tags, # 0 and 1, (n, tags)
-    ):
-        loss = losses.cross_entropy(inp[:, :self.classes], category, reduction='none')
-        each = losses.binary_cross_entropy(inp[:, self.classes:], tags, reduction='none').sum(1)
-        loss = (loss + each) / (1 + tags.shape[1])
-        return loss if self.reduction == 'none' else getattr(loss, self.reduction)()
-
-    def activation(self, x): return torch.cat([losses.softmax(x[:, :self.classes]), x[:, self.classes:].sigmoid()], 1)
-    def decodes(self, x): return x[:, :self.classes].argmax(1), x[:, self.classes:] > self.thresh
-    def hot(self, category, tags): # bool, (n, classes + tags)
-        "Two targets, or two answers from `decodes`, as one multi-hot target."
-        category = nn.functional.one_hot(torch.as_tensor(category).long(), self.classes)
-        return torch.cat([category.bool(), torch.as_tensor(tags).bool()], 1).as_subclass(torch.Tensor)
-
-    def accuracy(self, inp, category, tags):
-        "Of the category: a metric for a `Learner`."
-        return (inp[:, :self.classes].argmax(1) == category).float().mean()
-    def f2(self, inp, category, tags):
-        "Of category and tags together, decided as `decodes` does: a metric for a `Learner`."
-        return fbeta_per_chip(self.hot(*self.decodes(self.activation(inp))), self.hot(category, tags)).mean()

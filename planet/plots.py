@@ -1,9 +1,7 @@
-"""Every plot: a data set's tags and chips, the curves of a training, predictions beside the truth.
-
-All return a matplotlib `Figure`, and no global state of matplotlib changes. A colour means one thing: green is right,
-red a false positive, orange a false negative; blue and purple are what the plot is about, grey is what it is compared
-with.
-"""
+"Every plot: a data set's tags and chips, the curves of a training, predictions beside the truth."
+# All return a matplotlib `Figure`, and no global state of matplotlib changes. A colour means one thing: green is
+# right, red a false positive, orange a false negative; blue and purple are what the plot is about, grey is what it is
+# compared with.
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter

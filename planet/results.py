@@ -1,8 +1,7 @@
-"""Evaluate a model on its validation set: probabilities, decision rule, scores with confidence intervals, tables.
-
-`evaluate(learn)` gives a `TagsResult` (multi-label) or a `ClassResult` (single-label). A score is added in one place,
-the dictionary `SCORES` of its class; metrics given to the learner appear among the scores under their own names.
-"""
+"Evaluate a model on its validation set: probabilities, decision rule, scores with confidence intervals, tables."
+# `evaluate(learn)` gives a `TagsResult` (multi-label) or a `ClassResult` (single-label). A score is added in one
+# place, the dictionary `SCORES` of its class; metrics given to the learner appear among the scores under their own
+# names.
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace

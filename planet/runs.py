@@ -1,8 +1,6 @@
-"""One run's record: a folder that is there from the first second and keeps whatever the run got to, however it ends.
-
-`record.json` says what was asked for and what was found; its `status` is running, done, failed or interrupted. What a
-run found (probabilities, scores, model) is written before anything optional: a figure that fails is a warning.
-"""
+"One run's record: a folder that is there from the first second and keeps whatever the run got to, however it ends."
+# `record.json` says what was asked for and what was found; its `status` is running, done, failed or interrupted. What
+# a run found (probabilities, scores, model) is written before anything optional: a figure that fails is a warning.
 import json
 import os
 import platform

@@ -1,8 +1,6 @@
-"""Training and validation sets: random, by multi-label stratified folds, or as given; duplicates stay together.
-
-Every way of splitting gives one `Split`. Chips with equal pixels (`duplicates`) and chips of one group (a scene, a
-site) lie on one side: a score on what was trained on is too high.
-"""
+"Training and validation sets: random, by multi-label stratified folds, or as given; duplicates stay together."
+# Every way of splitting gives one `Split`. Chips with equal pixels (`duplicates`) and chips of one group (a scene, a
+# site) lie on one side: a score on what was trained on is too high.
 import hashlib
 import os
 import re

@@ -1,5 +1,6 @@
 "What the tests share: folders of chips, and the real ones where they are to be had."
-import os, shutil
+import os
+import shutil
 from pathlib import Path
 import pytest
 from hypothesis import settings
@@ -12,7 +13,7 @@ sample, weights_file = shared/'planet_sample', shared/'weights'/'resnet50_imagen
 
 @pytest.fixture(scope='session', autouse=True)
 def own_caches(tmp_path_factory):
-    "No test reads or fills a cache of the user's; torch's and the hub's are empty, so that nothing pretrained is found."
+    "No test reads or fills a cache of the user's; torch's and the hub's are empty, with nothing pretrained."
     home = tmp_path_factory.mktemp('home')
     with pytest.MonkeyPatch.context() as patch:
         for name in ('PLANET_CACHE', 'FASTAI_HOME', 'TORCH_HOME', 'HF_HOME'): patch.setenv(name, str(home/name))

@@ -14,14 +14,16 @@ recipes = {name: code for name, code in re.findall(r'```python\n# ([^\n]+)\n(.*?
 quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0, bs=16, tta=False)
 
 @pytest.fixture(autouse=True)
-def registries_as_before(monkeypatch):
+def registries_as_before():
     "What a recipe registers is gone after its test."
+    kept = []
     for owner, name in ((backbones, 'BACKBONES'), (learner, 'LOSSES'), (sources, 'SOURCES')):
-        monkeypatch.setattr(owner, name, getattr(owner, name)) # the same object, whose content is put back:
-        content = dict(getattr(owner, name))
-        monkeypatch.setitem(getattr(owner, name), '', None)
-        monkeypatch.delitem(getattr(owner, name), '')
+        before = dict(registry := getattr(owner, name))
+        kept.append((registry, before))
     yield
+    for registry, before in kept:
+        registry.clear()
+        registry.update(before)
 
 def run(recipe): exec(compile(recipes[recipe], f'docs/extending.md, {recipe}', 'exec'), {'__name__': 'recipe'})
 

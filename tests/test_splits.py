@@ -244,7 +244,8 @@ def test_rare_tags_are_told_of(tmp_path, capsys):
     split_of(chips, folds=5, fold=int(fold['chip_10']), out=tmp_path)
     said = capsys.readouterr().out.splitlines()
     assert said[1:] == ['split: no training chip shows blow_down (1 chip)',
-                        'split: fewer chips than folds, so missing from some validation sets: blow_down (1 chip), ship (2 chips)']
+                        'split: fewer chips than folds, so missing from some validation sets: '
+                        'blow_down (1 chip), ship (2 chips)']
     seed = next(seed for seed in range(99) if {8, 9} <= set(RandomSplitter(.3, seed=seed)(range(11))[1]))
     split_of(chips, .3, seed)
     assert 'no training chip shows ' in (said := capsys.readouterr().out) and 'ship (2 chips)' in said

@@ -1,9 +1,7 @@
-"""Unpack `.zip`, `.tar`, `.tar.gz`, `.7z` and `.tar.7z`: with progress, inside the folder asked for, all or nothing.
-
-What an archive is, its first bytes say, whatever its name. A tar inside a 7z is unpacked as it is decompressed: only
-the archive and the files are ever on the disk. Links, devices, names that lead out of the folder and decompression
-bombs are refused.
-"""
+"Unpack `.zip`, `.tar`, `.tar.gz`, `.7z` and `.tar.7z`: with progress, inside the folder asked for, all or nothing."
+# What an archive is, its first bytes say, whatever its name. A tar inside a 7z is unpacked as it is decompressed:
+# only the archive and the files are ever on the disk. Links, devices, names that lead out of the folder and
+# decompression bombs are refused.
 import bz2
 import errno
 import gzip

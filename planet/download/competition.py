@@ -1,11 +1,9 @@
-"""The competition's files, from wherever they can be had into a folder that `from_folder` reads.
-
-The folder keeps the competition's own names: `train_v2.csv` and `train-jpg/` to train on; `test-jpg/` (`test_N.jpg`),
-`test-jpg-additional/` (`file_N.jpg`) and `sample_submission_v2.csv`, which lists both, to submit; `train-tif-v2/` and
-`test-tif-v2/` with four bands. All of them are made under another name, checked and renamed. What is missing comes from
-an archive in that folder, from `/kaggle/input`, from a Kaggle dataset, from Kaggle's competition, in this order.
-Downloads wait in `.fetched/` until they are unpacked.
-"""
+"The competition's files, from wherever they can be had into a folder that `from_folder` reads."
+# The folder keeps the competition's own names: `train_v2.csv` and `train-jpg/` to train on; `test-jpg/`
+# (`test_N.jpg`), `test-jpg-additional/` (`file_N.jpg`) and `sample_submission_v2.csv`, which lists both, to submit;
+# `train-tif-v2/` and `test-tif-v2/` with four bands. All of them are made under another name, checked and renamed.
+# What is missing comes from an archive in that folder, from `/kaggle/input`, from a Kaggle dataset, from Kaggle's
+# competition, in this order. Downloads wait in `.fetched/` until they are unpacked.
 import os
 import re
 import shutil

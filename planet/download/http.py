@@ -1,8 +1,6 @@
-"""Fetch a file: with progress, on from where an interruption left it, checked before it gets its name.
-
-While it comes it is called `NAME.part`; `NAME.part.tag` holds the server's mark for its content (ETag or date), so that
-only bytes of the same file are ever put together.
-"""
+"Fetch a file: with progress, on from where an interruption left it, checked before it gets its name."
+# While it comes it is called `NAME.part`; `NAME.part.tag` holds the server's mark for its content (ETag or date), so
+# that only bytes of the same file are ever put together.
 import errno
 import hashlib
 import os

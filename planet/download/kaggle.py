@@ -1,8 +1,6 @@
-"""Kaggle's API with the credentials of this machine: lists and opens the files of competitions and datasets.
-
-The official client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it is
-imported when it is needed, its output is dropped, and what it raises becomes one line that says what to do.
-"""
+"Kaggle's API with the credentials of this machine: lists and opens the files of competitions and datasets."
+# The official client (`kaggle`) authenticates when it is imported, prints help, and may leave the interpreter; so it
+# is imported when it is needed, its output is dropped, and what it raises becomes one line that says what to do.
 import os
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout

@@ -1,8 +1,7 @@
-"""Folders drawn by code: whole or not there, gone on with after an interruption, and kept in one cache.
-
-What is drawn of a folder stands in `.NAME.part` beside it, with a log of the files that are whole. A lock keeps two
-processes from drawing the same; the system lets it go when a process dies, and whoever comes next goes on from the log.
-"""
+"Folders drawn by code: whole or not there, gone on with after an interruption, and kept in one cache."
+# What is drawn of a folder stands in `.NAME.part` beside it, with a log of the files that are whole. A lock keeps two
+# processes from drawing the same; the system lets it go when a process dies, and whoever comes next goes on from the
+# log.
 import errno
 import json
 import os

@@ -1,9 +1,7 @@
-"""Synthetic chips in the competition's own layout, for machines with no network and no Kaggle account.
-
-Tag sets come with the frequencies of the real table (`tag_sets.csv`: the counts of all 40,479 training chips); every
-picture is painted from its tags and a seed alone: the ground, what water, people and fire did to it (one painter a
-tag), the air in between, the sensor.
-"""
+"Synthetic chips in the competition's own layout, for machines with no network and no Kaggle account."
+# Tag sets come with the frequencies of the real table (`tag_sets.csv`: the counts of all 40,479 training chips);
+# every picture is painted from its tags and a seed alone: the ground, what water, people and fire did to it (one
+# painter a tag), the air in between, the sensor.
 import csv
 from functools import lru_cache, partial
 from pathlib import Path

@@ -1,8 +1,6 @@
-"""Synthetic chips of forest with one clearing each, and its centre: a data set for the regression of a point.
-
-Painted as every synthetic chip is, with rivers, roads and haze that distract; the centre is measured on the painted
-clearing itself, so that the answer is exact.
-"""
+"Synthetic chips of forest with one clearing each, and its centre: a data set for the regression of a point."
+# Painted as every synthetic chip is, with rivers, roads and haze that distract; the centre is measured on the painted
+# clearing itself, so that the answer is exact.
 import csv
 from functools import partial
 from pathlib import Path

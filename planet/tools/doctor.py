@@ -1,8 +1,6 @@
-"""Checks of the installation and the machine, a line each: ok, a note, or what to fix.
-
-Quick checks come first, so that something is on the screen at once; torch, whose import takes seconds, comes last. No
-credential is ever shown, only where it lies.
-"""
+"Checks of the installation and the machine, a line each: ok, a note, or what to fix."
+# Quick checks come first, so that something is on the screen at once; torch, whose import takes seconds, comes last.
+# No credential is ever shown, only where it lies.
 import netrc
 import os
 import platform

@@ -1,8 +1,6 @@
-"""A FiftyOne dataset of chips, tags and a run's predictions (extra `planet-chips[fiftyone]`).
-
-FiftyOne keeps its datasets in MongoDB. It brings one along where it can; elsewhere any MongoDB from 6.0 on serves whose
-address is in `FIFTYONE_DATABASE_URI`.
-"""
+"A FiftyOne dataset of chips, tags and a run's predictions (extra `planet-chips[fiftyone]`)."
+# FiftyOne keeps its datasets in MongoDB. It brings one along where it can; elsewhere any MongoDB from 6.0 on serves
+# whose address is in `FIFTYONE_DATABASE_URI`.
 import json
 import os
 import sys
