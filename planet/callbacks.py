@@ -244,21 +244,27 @@ def quiet(
 class StopOnNaN(Callback):
     """Stop training that diverges, at the first NaN or infinite output; the error names learning rate or weights.
 
-    It also stops after an epoch whose loss is a thousand times that of the first batch. (fastai's
-    `TerminateOnNaNCallback` ends the fit as if it were done, and sees the loss only.)
+    It also stops after an epoch whose loss is a thousand times that of the first batch (a million, in validation).
+    (fastai's `TerminateOnNaNCallback` ends the fit as if it were done, and sees the loss only.)
     """
     order = Precision.order+1 # of outputs in fp32
-    def __init__(self): self.steps, self.fault, self.first = 0, None, None
+    def __init__(self): self.steps, self.fault, self.first, self.trained = 0, None, None, False
     def after_step(self): self.steps += 1
     def after_pred(self): self.check(self.pred, 'outputs')
     def after_loss(self):
         if not len(self.yb): return
         self.check(self.loss, 'loss')
         if self.training and self.first is None: self.first = self.loss.detach().mean()
-    def after_train(self):
-        if hasattr(self.learn, 'lr_finder') or self.first is None: return
-        if self.smooth_loss > 1000*self.first.clamp(min=1e-3):
-            self.fault = self.diverged(f'the loss went from {self.first:.3g} to {self.smooth_loss:.3g}')
+    def before_epoch(self): self.trained = False
+    def after_train(self): self.compare(self.recorder.smooth_loss.value, 1e3)
+    # batch norm's averages lag behind in the first epochs, so a validation loss may be far off and come back
+    def after_validate(self):
+        if self.trained and self.recorder.loss.value is not None: self.compare(self.recorder.loss.value, 1e6)
+    def compare(self, loss, factor):
+        self.trained = True
+        if self.first is None or hasattr(self.learn, 'lr_finder'): return
+        if loss > factor*self.first.clamp(min=1e-3):
+            self.fault = self.diverged(f'the loss went from {self.first:.3g} to {loss:.3g}')
     def check(self, found, what):
         if isinstance(found, torch.Tensor) and found.is_floating_point() and not torch.isfinite(found.detach()).all():
             if hasattr(self.learn, 'lr_finder'): raise CancelFitException() # which raises the rate until this happens
@@ -270,7 +276,8 @@ class StopOnNaN(Callback):
         if self.steps: return self.diverged(what)
         if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         for name, tensor in self.model.state_dict().items():
-            if not torch.isfinite(tensor).all():
+            # a variance that overflowed in a 16-bit file is infinite, and harmless
+            if tensor.isnan().any() or not (name.endswith('running_var') or torch.isfinite(tensor).all()):
                 return f"the model's weights hold NaN or infinite numbers ({name}): take other `weights`"
         return f'{what} before any training: take other `weights`'
     def diverged(self, what) -> str:
