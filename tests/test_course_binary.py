@@ -326,7 +326,8 @@ POINTS = {'batch', 'losses', 'errors', 'predictions'}
 def test_a_point_on_clearings(tmp_path, capsys):
     "Little training, from random weights; but several times closer than the mean point."
     points_resnet18.main(n=SMALL['n'], size=SMALL['size'], epochs=SMALL['epochs'], out=str(tmp_path))
-    said = capsys.readouterr().out.splitlines()
+    # on a busy machine the drawing says how far it is
+    said = [o for o in capsys.readouterr().out.splitlines() if not o.startswith('drawing clearings')]
     record, folder = last_record(tmp_path)
     s = record['scores']
     assert s['times_closer'] > SMALL['closer'], s

@@ -51,7 +51,8 @@ def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
     "A thousand chips, drawn for the occasion; little training, but better than any answer that never looks."
     planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0,
                          thresh=.2, tta=False, out=str(tmp_path))
-    said = capsys.readouterr().out.splitlines()
+    # on a busy machine the drawing says how far it is
+    said = [o for o in capsys.readouterr().out.splitlines() if not o.startswith('drawing chips')]
     record, folder = check_record(tmp_path, 'planet_resnet50', SCORES, TAGGER)
     assert record['scores']['f2'] > record['scores']['f2_baseline'] + .02
     data = dict(source='synthetic chips, drawn by code', chips=1000, train=800, valid=200, left_out=[])
@@ -190,7 +191,7 @@ def test_missing_weights(tmp_path, drawn): fails(tmp_path, drawn, 'no such file'
 def test_broken_chip(tmp_path, folder):
     jpg = folder/'train-jpg'/'train_4.jpg'
     jpg.write_bytes(jpg.read_bytes()[:900])
-    fails(tmp_path, folder, 'train_4.jpg.*skip_bad')
+    fails(tmp_path, folder, 'train_4 .*skip_bad')
 
 def test_output_that_is_a_file(tmp_path, drawn):
     (tmp_path/'file').write_text('')
@@ -214,7 +215,7 @@ def test_a_disk_that_fills_up_at_the_end(tmp_path, drawn):
         args = [o for k, v in quick.items() for o in (f'--{k}', v)]
         done = command('planet_resnet50', *args, '--data', drawn, '--out', small, cwd=tmp_path,
                        env={**os.environ, 'PYTHONPATH': str(root)})
-        assert done.returncode == 1 and 'the disk is full' in done.stderr and done.stderr.count('\n') == 1
+        assert done.returncode == 1 and 'full disk' in done.stderr and done.stderr.count('\n') == 1
         folder, = small.glob('*/*') # what fitted is kept
         assert {'history.csv', 'validation.csv', 'tags.csv', 'record.json'} <= {p.name for p in folder.iterdir()}
         assert json.loads((folder/'record.json').read_text())['scores']['f2'] > 0
