@@ -36,7 +36,7 @@ def main(
         dls = weather_dls(chips, store, split, o.bs, o.workers)
         learn = chip_learner(dls, o.arch, o.weights, metrics=[accuracy], single=True, tta=o.tta)
         left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
-        run.begin(learn, chips, split, without_one_weather=left_out)
+        run.begin(learn, chips, split, store, without_one_weather=left_out)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
         result = evaluate(learn, chips, split)

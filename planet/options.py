@@ -40,6 +40,7 @@ def chip_options(
     workers:int=0, # processes that load batches
     skip_bad:bool=False, # leave out chips that cannot be read, and record which
     out:str='runs', # where the record goes
+    name:str='', # of the run: the end of its folder's name
 ) -> dict:
     "Options that all experiments on chips share: `@delegates(chip_options)` gives them to a `main(..., **kwargs)`."
     return dict(locals())

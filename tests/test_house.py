@@ -40,6 +40,7 @@ amazon
 figures
 files
 locks
+provenance
 options
 cli process
 '''.split('\n')[1:-1]

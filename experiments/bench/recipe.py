@@ -49,7 +49,7 @@ def ours(chips, split, o):
     return learn
 
 @script
-@delegates(chip_options, but=['out', 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=['out', 'name', 'skip_bad', 'tta', 'folds', 'fold', 'split'])
 def main(
     weights:str='imagenet', # where both backbones start: imagenet, none, or a .safetensors or .pth file
     thresh:float=0.2, # a tag is predicted above this probability
@@ -61,7 +61,7 @@ def main(
     from fastai.torch_core import default_device, set_seed
     from planet.metrics import best_threshold, crossfit_fbeta
     from planet.results import AboveThreshold, evaluate
-    from planet.runs import device_facts
+    from planet.provenance import device_facts
     from planet.sources import find_chips
     from planet.splits import random_split
 
