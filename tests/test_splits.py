@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fastai.data.transforms import RandomSplitter
 from hypothesis import given, settings, strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
@@ -290,3 +291,11 @@ def test_the_tables_own_split_is_taken_and_said(chips, capsys):
     assert split.valid == [*range(0, 60, 3)] and split.facts == dict(kind='table')
     assert "split: the table's own split, 40 chips to train on, 20 in the validation set" in capsys.readouterr().out
     assert split_chips(own, split='random').facts['kind'] == 'random'
+
+def test_a_split_leaves_torchs_random_numbers_alone(chips):
+    "fastai's `RandomSplitter` seeds torch for the whole process, so that every head would start at the same weights."
+    torch.manual_seed(1)
+    want = torch.rand(3)
+    torch.manual_seed(1)
+    random_split(chips, seed=42)
+    assert (torch.rand(3) == want).all()
