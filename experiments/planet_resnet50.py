@@ -38,7 +38,7 @@ def main(
         learn = chip_learner(dls, o.arch, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
-        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
+        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints)
         result = evaluate(learn, chips, split)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

@@ -38,7 +38,7 @@ def main(
         left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
         run.begin(learn, chips, split, store, without_one_weather=left_out)
         run.figure('batch', plots.batch_grid, dls)
-        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
+        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints)
         result = evaluate(learn, chips, split)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

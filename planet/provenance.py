@@ -1,15 +1,16 @@
-"""What a result depends on: command, git commit, versions, device, and fingerprints of the data and of the weights."""
+"What a result depends on: command, git commit, versions, device, and fingerprints of the data and of the weights."
 import hashlib
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from planet.cli import with_flags
 
-__all__ = ['versions', 'device_facts', 'git_facts', 'command_line', 'resume_command', 'peak_memory',
+__all__ = ['versions', 'device_facts', 'git_facts', 'command_line', 'resume_command', 'peak_memory', 'deterministic',
            'data_fingerprint', 'weights_fingerprint']
 
 PACKAGES = 'fastai', 'torch', 'torchvision', 'timm', 'pandas', 'planet-chips'
@@ -70,10 +71,21 @@ def peak_memory() -> dict: # bytes; `gpu` where there is one
     "The most memory that this process has had so far."
     import torch
     found = dict(gpu=torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else {}
-    try: import resource
+    try:
+        from resource import RUSAGE_SELF, getrusage
     except ImportError: return found # Windows
     unit = 1 if sys.platform == 'darwin' else 1024
-    return dict(process=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit, **found)
+    return dict(process=getrusage(RUSAGE_SELF).ru_maxrss*unit, **found)
+
+@contextmanager
+def deterministic():
+    "A context in which torch takes only operations whose results are bit-equal each time, on a GPU as well."
+    import torch
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8') # cuBLAS reads it when it is first used
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try: yield
+    finally: torch.use_deterministic_algorithms(before)
 
 # ---- fingerprints
 

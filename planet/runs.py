@@ -1,29 +1,32 @@
-"""One run's record: a folder that is there from the first second and keeps whatever the run got to, however it ends.
-
-`record.json` says what was asked for and what was found; its `status` is running, done, failed, interrupted or
-diverged. What a run found (probabilities, scores, model) is written before anything optional: a figure that fails is a
-warning. A run that did not end is resumed in its own folder.
-"""
+"One run's record: a folder that is there from the first second and keeps whatever the run got to, however it ends."
+# `record.json` says what was asked for and what was found; its `status` is running, done, failed, interrupted or
+# diverged. What a run found (probabilities, scores, model) is written before anything optional: a figure that fails is
+# a warning. A run that did not end is resumed in its own folder.
 import json
 import re
 import shutil
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from planet.cli import UserError, say
-from planet.process import plain_text
+from planet.cli import UserError, near_names, say
+from planet.locks import locked
+from planet.process import ignored_signals, plain_text
 from planet.provenance import (
     command_line,
     data_fingerprint,
+    deterministic,
     device_facts,
     git_facts,
     peak_memory,
+    resume_command,
     versions,
     weights_fingerprint,
 )
 
 __all__ = ['Run', 'scores_report']
+
+LOCK = '.lock' # held while the run is on, so that its record tells a killed run from one that goes on
 
 def _word(text): return re.sub(r'[^\w.+]+', '-', str(text or '')).strip('-.')
 
@@ -39,10 +42,22 @@ class Run:
                 ):
         self.experiment, self.options = experiment, dict(options)
         self.home = Path(out or self.options.get('out') or 'runs').expanduser()/experiment
-        self.start, self.facts, self.learn = time.time(), {}, None
-        self.stages, self.running, self.since = {}, None, self.start
+        self.start, self.facts, self.learn, self.checkpoints, self.saved = time.time(), {}, None, None, None
+        self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()
 
     def __enter__(self):
+        if self.options.get('deterministic'): self.context.enter_context(deterministic())
+        try:
+            if self.options.get('resume'): self.reopen(self.options['resume'])
+            else: self.make()
+        except BaseException:
+            self.context.close()
+            raise
+        self.stage('data')
+        return self
+
+    def make(self):
+        "Make a folder of its own, and begin its record."
         stamp = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H-%M-%SZ')
         stamp = '-'.join(filter(None, (stamp, _word(self.options.get('arch')), _word(self.options.get('name')))))
         try:
@@ -51,28 +66,69 @@ class Run:
                 self.path = self.home/(stamp if n == 1 else f'{stamp}-{n}')
                 try: self.path.mkdir()
                 except FileExistsError: continue
-                self.stage('data')
-                self.update(status='running', command=command_line(), git=git_facts())
-                return self
+                self.context.enter_context(locked(self.path/LOCK, wait=False))
+                return self.update(status='running', command=command_line(), git=git_facts())
         except OSError as e:
             shutil.rmtree(getattr(self, 'path', self.home/'none'), ignore_errors=True)
             why = f'{self.home.parent}: no record can be written to {self.home} ({e.strerror}): name another folder'
             raise UserError(why, option='out') from None
         raise UserError(f'{self.home.parent}: {self.home} already has a hundred runs of this second', option='out')
 
+    def reopen(self, run): # a folder, its name, or a checkpoint in it
+        "Go on in the folder of a run that did not end; its record is read, and changed only once training goes on."
+        from planet.checkpoint_files import epoch_number, find_checkpoints, option_differences
+        path = next((p for p in (Path(run).expanduser(), self.home/run) if p.is_dir()), None)
+        if path is None: raise UserError(f'{run}: no such run{near_names(str(run), self.names())}', option='resume')
+        at = path if epoch_number(path) >= 0 else None
+        self.path = path.parent.parent if at else path
+        try: record = json.loads((self.path/'record.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError): raise UserError(f'{self.path} has no record.json', option='resume') from None
+        again = resume_command(record.get('command'), run)
+        if record['experiment'] != self.experiment:
+            raise UserError(f"{run} is a run of {record['experiment']}: {again}", option='resume')
+        if odd := option_differences(record['options'], self.options):
+            raise UserError(f"{run} was made with {'; '.join(odd)}: {again}", option='resume')
+        if record['status'] == 'done': raise UserError(f'{run} is done: nothing is left to resume', option='resume')
+        for _ in range(40): # a worker process may hold the lock of a killed run for some seconds
+            if self.context.enter_context(locked(self.path/LOCK, wait=False)): break
+            time.sleep(.25)
+        else: raise UserError(f'{run} is still running', option='resume')
+        self.saved = at or next(reversed(find_checkpoints(self.path/'checkpoint')), None)
+        self.facts = {k: v for k, v in record.items() if k not in ('experiment', 'name', 'options', 'versions', 'error',
+                                                                   'seconds', 'stages', 'peak_memory')}
+        self.facts['resumed'] = [*record.get('resumed', []), self.saved.name if self.saved else 'start']
+        self.stages, self.start = record.get('stages', {}), self.start - record.get('seconds', 0)
+
+    def names(self): return [p.name for p in self.home.iterdir()] if self.home.is_dir() else []
+
     def __exit__(self, kind, error, trace):
         self.stage(None)
-        if kind is None: return self.update(status='done')
-        if issubclass(kind, UserError) and 'device' not in self.facts:
-            shutil.rmtree(self.path, ignore_errors=True) # a mistake that was found before any work was done
-            return
-        history = getattr(getattr(self.learn, 'history', None), 'table', None)
+        with ignored_signals(), self.context: # a second Ctrl-C comes when the record is written
+            if kind is None: self.update(status='done')
+            elif self.learn is None and (issubclass(kind, UserError) or self.options.get('resume')):
+                # a mistake that was found before any work was done; what is resumed is left as it was
+                if not self.options.get('resume'): shutil.rmtree(self.path, ignore_errors=True)
+                else: (self.path/LOCK).unlink(missing_ok=True)
+                return
+            else: self.fail(kind, error)
+            (self.path/LOCK).unlink(missing_ok=True)
+
+    def fail(self, kind, error):
+        "Finish the record of a run that did not get to its end, and tell the error how to resume."
+        from planet.callbacks import Diverged
+        from planet.checkpoint_files import find_checkpoints
         status = 'interrupted' if issubclass(kind, (KeyboardInterrupt, SystemExit)) else 'failed'
+        if issubclass(kind, Diverged): status = 'diverged'
         told = plain_text(error) if issubclass(kind, UserError) else f'{kind.__name__}: {plain_text(error)}'
+        if status == 'diverged': self.warn(told, shown=False)
         with suppress(OSError): # the disk is full: the record says `running`, and the error is told
-            if history is not None and len(history): self.table('history', history, index=False)
+            self.write_history()
             self.update(status=status, error=None if status == 'interrupted' else told)
-        error.kept = self.path # for the command line, which says where the rest lies
+        error.kept = str(self.path) # for the command line, which says where the rest lies
+        if self.checkpoints is None: return
+        if status != 'diverged': error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
+        elif saved := find_checkpoints(self.checkpoints.folder):
+            error.kept += f', and the last good epoch in {saved[-1]}'
 
     # ---- the record
 
@@ -100,6 +156,20 @@ class Run:
         if warning not in (found := self.facts.get('warnings', [])): self.facts['warnings'] = [*found, warning]
         if shown: say(f'WARNING: {warning}')
 
+    def epoch(self, facts:dict):
+        "Write the history and the record after an epoch; a full disk is a warning."
+        try:
+            self.write_history()
+            self.update(**facts)
+        except OSError as e: self.warn(f'the record could not be written ({plain_text(e)}): training goes on')
+
+    def write_history(self):
+        "Save the epochs so far, if there are any."
+        history = getattr(getattr(self.learn, 'history', None), 'table', None)
+        if history is None or not len(history): return
+        self.table('history', history, index=False)
+        self.facts['history_file'] = 'history.csv'
+
     def table(self, name:str, table, **kwargs):
         "Save a `DataFrame` as `name`.csv: whole, or as it was before."
         part = self.path/f'.{name}.csv'
@@ -125,26 +195,32 @@ class Run:
               **data, # what else the record says of the data
              ):
         "Record the data, the device and the weights, before training starts."
-        self.learn = learn
+        from planet.checkpoints import Checkpoints
         facts = chips.facts(learn.dls) | (dict(split=split.facts) if split else {}) | data
         facts['fingerprint'] = data_fingerprint(chips, split, store)
+        identity = dict(options=self.options, vocab=list(chips.vocab), fingerprint=facts['fingerprint'])
+        self.checkpoints = Checkpoints(self.path/'checkpoint', identity, self.options.get('patience', 0), self)
+        if self.saved: self.checkpoints.resume(self.saved, learn)
+        if self.options.get('resume'):
+            say(f'resume: {self.path} goes on from {self.saved.name if self.saved else "its start"}')
+        self.learn = learn # from here on the end of the run is recorded
         weights = getattr(learn, 'weights', None)
         if weights == 'none': self.warn('training starts from random weights: expect much lower scores', shown=False)
         if chips.source.startswith('synthetic'):
             self.warn('the chips are synthetic: scores say nothing of real ones', shown=False)
         if split and (unseen := [t for t, n in zip(chips.vocab, chips.targets[split.valid].sum(0)) if not n]):
             self.warn(f"no validation chip shows {', '.join(unseen)}: their scores are unknown", shown=False)
-        self.update(data=facts, device=device_facts(learn.dls.device), weights_used=weights,
+        self.update(status='running', data=facts, device=device_facts(learn.dls.device), weights_used=weights,
                     weights_fingerprint=weights_fingerprint(learn.model))
-        self.stage('training')
 
     def finish(self, learn, result, history=None, things='chips'):
         "Save what a trained learner reached: history, probabilities, scores and model first, then the figures."
         from planet import plots
         self.stage('figures')
-        if history is not None: self.table('history', history, index=False)
+        self.write_history() if history is None else self.table('history', history, index=False)
         self.result(result)
         self.learner(learn)
+        if self.checkpoints: self.checkpoints.close()
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
 
@@ -156,7 +232,7 @@ class Run:
         self.table(name, result.probabilities)
         self.table(targets, result.targets)
         self.table(result.table_name, result.table)
-        self.update(history_file='history.csv' if (self.path/'history.csv').exists() else None, **result.facts())
+        self.update(**result.facts())
 
     def figure(self, name:str, draw, *args, **kwargs):
         "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning."

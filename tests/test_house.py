@@ -23,7 +23,8 @@ runs
 results
 plots tag_plots
 learner
-callbacks backbones
+checkpoints
+callbacks backbones checkpoint_files
 weights
 data
 sources

@@ -13,7 +13,7 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from PIL import Image
 from planet.chips import Chips, from_folder
 from planet.cli import UserError
-from planet.splits import duplicates, find_folds, folds_file, make_folds, split_chips
+from planet.splits import duplicates, find_folds, folds_file, make_folds, random_split, split_chips
 from planet.synthetic.chips import draw_tags
 
 @pytest.fixture(scope='module')
