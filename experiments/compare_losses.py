@@ -7,7 +7,7 @@ a frozen backbone. The features of all eight views of each chip are computed onc
 chips are scored out of fold, each by a head that has not seen it. A second table takes the probabilities of binary
 cross entropy and compares decision rules. """
 from planet.cli import progress, say, script
-from planet.options import chip_options, delegates, options
+from planet.options import RUN_OPTIONS, chip_options, delegates, options
 
 def features(chips, store, body, bs):
     "`(chips, 8, features)` float: average and maximum over the frozen body's last map, of each dihedral view."
@@ -55,7 +55,8 @@ def train(x, y, held, loss_func, epochs, lr, bs):
         return torch.stack([loss_func.activation(head.eval()(x[held, k])) for k in range(8)]).mean(0)
 
 @script
-@delegates(chip_options, but=['out', 'skip_bad', 'tta', 'fold', 'split', 'freeze_epochs', 'valid_pct', 'workers'])
+@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'fold', 'split', 'freeze_epochs', 'valid_pct',
+                              'workers'])
 def main(
     epochs:int=30, # of the head
     folds:int=5, # parts of the chips; each is scored by a head that was trained on the others
@@ -74,7 +75,7 @@ def main(
     from planet.data import load_chips, tags_dls
     from planet.learner import LOSSES, chip_learner, find_loss
     from planet.metrics import best_thresholds, bootstrap_interval, compare_decisions, crossfit_fbeta, fbeta_per_chip
-    from planet.runs import device_facts
+    from planet.provenance import device_facts
     from planet.splits import random_split
 
     set_seed(o.seed, reproducible=True)

@@ -19,8 +19,8 @@ from fastcore.basics import noop
 from fastcore.foundation import L
 from fastprogress import fastprogress
 
-__all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'Precision', 'DihedralViews', 'History', 'Progress', 'StopOnNaN',
-           'add_progress', 'one_table', 'quiet']
+__all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'Precision', 'DihedralViews', 'Diverged', 'History', 'Progress',
+           'StopOnNaN', 'add_progress', 'one_table', 'quiet']
 
 # ---- mixed precision
 
@@ -145,6 +145,8 @@ class History(Callback):
         progress = getattr(self.learn, 'progress', None)
         if self.printed and (progress is None or getattr(progress, 'silent', False)):
             say('  '.join(f'{k} {v:.4f}' if isinstance(v, float) else f'{k} {v}' for k, v in self.rows[-1].items()))
+    def state_dict(self): return dict(rows=self.rows) # for a checkpoint
+    def load_state_dict(self, state): self.rows = state['rows']
     @property
     def table(self) -> pd.DataFrame: return pd.DataFrame(self.rows)
 
@@ -162,6 +164,7 @@ class Progress(ProgressCallback):
             epochs = list(range(self.epochs or self.n_epoch))
             if self.silent: self.mbar = fastprogress.MasterBar(epochs, fastprogress.ProgressBar)
             else: self.mbar = fastprogress.master_bar(epochs)
+            self.mbar.update(0) # a training that is resumed does not begin there
         if self.learn.logger == noop: self.old_logger = noop
         else:
             if self.learn.logger != self._write_stats: self.old_logger = self.learn.logger # else a fit was broken off
@@ -241,6 +244,9 @@ def quiet(
 
 # ---- divergence
 
+class Diverged(UserError):
+    "Training diverged: NaN or infinite numbers, or a loss that explodes."
+
 class StopOnNaN(Callback):
     """Stop training that diverges, at the first NaN or infinite output; the error names learning rate or weights.
 
@@ -250,6 +256,8 @@ class StopOnNaN(Callback):
     order = Precision.order+1 # of outputs in fp32
     def __init__(self): self.steps, self.fault, self.first, self.trained = 0, None, None, False
     def after_step(self): self.steps += 1
+    def state_dict(self): return dict(steps=self.steps, first=self.first) # for a checkpoint
+    def load_state_dict(self, state): self.steps, self.first = state['steps'], state['first']
     def after_pred(self): self.check(self.pred, 'outputs')
     def after_loss(self):
         if not len(self.yb): return
@@ -269,10 +277,10 @@ class StopOnNaN(Callback):
         if isinstance(found, torch.Tensor) and found.is_floating_point() and not torch.isfinite(found.detach()).all():
             if hasattr(self.learn, 'lr_finder'): raise CancelFitException() # which raises the rate until this happens
             self.fault = self.why(what)
-    def why(self, what) -> str:
+    def why(self, what): # -> words, or the error
         "What made `what` infinite."
         what = f"the model's {what} are NaN or infinite"
-        if self.steps and hasattr(self.learn, 'gather_preds'): return f'{what}: train again with a lower `lr`'
+        if self.steps and hasattr(self.learn, 'gather_preds'): return Diverged(f'{what}: train again with a lower `lr`')
         if self.steps: return self.diverged(what)
         if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         for name, tensor in self.model.state_dict().items():
@@ -280,12 +288,13 @@ class StopOnNaN(Callback):
             if tensor.isnan().any() or not (name.endswith('running_var') or torch.isfinite(tensor).all()):
                 return f"the model's weights hold NaN or infinite numbers ({name}): take other `weights`"
         return f'{what} before any training: take other `weights`'
-    def diverged(self, what) -> str:
+    def diverged(self, what) -> Diverged:
         where = f'batch {self.iter+1}' if self.training else 'validation set'
-        return (f"training diverged in epoch {self.epoch+1} of {self.n_epoch}, {where}: {what}. The learning rate, "
-                f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
+        at = f'epoch {self.epoch+1} of {self.n_epoch} ({stage_name(self.learn)}), {where}, step {self.steps+1}'
+        return Diverged(f"training diverged in {at}: {what}. The learning rate, "
+                        f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
     def __call__(self, event_name):
         super().__call__(event_name)
         # raised here and not in the event, whose errors fastai words anew, over three lines
         fault, self.fault = self.fault, None
-        if fault: raise UserError(fault)
+        if fault: raise fault if isinstance(fault, UserError) else UserError(fault)

@@ -3,11 +3,13 @@ from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
 from planet.cli import UserError
 
-__all__ = ['check_options', 'chip_options', 'delegates', 'options']
+__all__ = ['LIMITS', 'RUN_OPTIONS', 'check_options', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
-              folds=(0, 1000), fold=(0, 999))
+              folds=(0, 1000), fold=(0, 999), patience=(0, 10_000))
+
+RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic' # of scripts that record a run: others leave them out
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
@@ -40,6 +42,10 @@ def chip_options(
     workers:int=0, # processes that load batches
     skip_bad:bool=False, # leave out chips that cannot be read, and record which
     out:str='runs', # where the record goes
+    name:str='', # of the run: the end of its folder's name
+    resume:str='', # go on with a run that did not end: its folder, or a checkpoint in it; other options as then
+    patience:int=0, # end a stage after so many epochs without a better validation score, and keep the best; 0: never
+    deterministic:bool=False, # bit-equal results on a GPU as well, where training is slower by it
 ) -> dict:
     "Options that all experiments on chips share: `@delegates(chip_options)` gives them to a `main(..., **kwargs)`."
     return dict(locals())

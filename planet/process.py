@@ -3,7 +3,7 @@ import os
 import signal
 import sys
 
-__all__ = ['Terminated', 'handled_signals', 'safe_output', 'plain_text', 'explain']
+__all__ = ['Terminated', 'handled_signals', 'ignored_signals', 'safe_output', 'plain_text', 'explain']
 
 # ---- before a command begins
 
@@ -61,6 +61,16 @@ def handled_signals():
         for s, handler in before.items():
             # at the end of a command nothing is left to stop, and Python would print a traceback of its own shutdown
             signal.signal(s, signal.SIG_IGN if handler is _leave else handler)
+
+@contextmanager
+def ignored_signals():
+    "A context that Ctrl-C, SIGTERM and SIGHUP do not cut short: what is written in it is written to its end."
+    signals = [getattr(signal, n) for n in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, n)]
+    if threading.current_thread() is not threading.main_thread(): signals = []
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in signals if signal.getsignal(s) is not None}
+    try: yield
+    finally:
+        for s, handler in before.items(): signal.signal(s, handler)
 
 # ---- output
 

@@ -103,6 +103,13 @@ class Result:
         table.index = pd.Index(self.names, name='image_name')
         return table
 
+    @property
+    def targets(self) -> pd.DataFrame: # `image_name`, then a column a tag
+        "The true tags of every chip, 0 and 1, by name."
+        table = pd.DataFrame(np.asarray(self.targs).astype(int), columns=self.vocab)
+        table.index = pd.Index(self.names, name='image_name')
+        return table
+
     def rows(self): # (label, value, baseline, interval) of each score
         "What a report shows of the scores."
         for name, s in self.SCORES.items():
@@ -205,6 +212,12 @@ class ClassResult(Result):
                        lambda r: r.right),
         valid_loss=Score('loss', lambda r: None if r.losses is None else r.losses.mean(),
                          lambda r: -r.rates.log()[r.targs].mean()))
+
+    @property
+    def targets(self) -> pd.DataFrame: # `image_name`, `label`
+        "The true class of every chip, by name."
+        labels = [self.vocab[int(o)] for o in self.targs]
+        return pd.DataFrame(dict(label=labels), index=pd.Index(self.names, name='image_name'))
 
     @cached_property
     def right(self): return (self.pred == self.targs).float()

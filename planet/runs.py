@@ -1,38 +1,37 @@
 "One run's record: a folder that is there from the first second and keeps whatever the run got to, however it ends."
-# `record.json` says what was asked for and what was found; its `status` is running, done, failed or interrupted. What
-# a run found (probabilities, scores, model) is written before anything optional: a figure that fails is a warning.
+# `record.json` says what was asked for and what was found; its `status` is running, done, failed, interrupted or
+# diverged. What a run found (probabilities, scores, model) is written before anything optional: a figure that fails is
+# a warning. A run that did not end is resumed in its own folder.
 import json
-import os
-import platform
+import re
 import shutil
 import time
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from planet.cli import UserError, say
+from planet.cli import UserError, near_names, say
+from planet.locks import locked
+from planet.process import ignored_signals, plain_text
+from planet.provenance import (
+    command_line,
+    data_fingerprint,
+    deterministic,
+    device_facts,
+    git_facts,
+    peak_memory,
+    resume_command,
+    versions,
+    weights_fingerprint,
+)
 
-__all__ = ['Run', 'device_facts', 'scores_report']
+__all__ = ['Run', 'scores_report']
 
-PACKAGES = 'fastai', 'torch', 'torchvision', 'timm', 'pandas', 'planet-chips'
+LOCK = '.lock' # held while the run is on, so that its record tells a killed run from one that goes on
 
-def _version(package):
-    try: return version(package)
-    except PackageNotFoundError: return None
-
-def device_facts(device) -> dict:
-    "The device, its name and how many threads work: what a figure has to be read beside."
-    import torch
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else _cpu_name()
-    return dict(type=device.type, name=name, cores=os.cpu_count(), threads=torch.get_num_threads())
-
-def _cpu_name():
-    "The processor as the system calls it."
-    try: # Linux; elsewhere `platform` knows
-        with open('/proc/cpuinfo') as f: return next(l.split(':')[1].strip() for l in f if l.startswith('model name'))
-    except (OSError, StopIteration): return platform.processor() or platform.machine()
+def _word(text): return re.sub(r'[^\w.+]+', '-', str(text or '')).strip('-.')
 
 class Run:
-    """A folder `out/experiment/<UTC time>` for all that a run leaves behind. Use it as a context.
+    """A folder `out/experiment/<UTC time>-<arch>-<name>` for all that a run leaves behind. Use it as a context.
 
     The folder is made before the work begins, so that one that cannot be written is found at once. A run that ends in
     a `UserError` before it has trained leaves nothing; any other end keeps what there is, with its `status` in the
@@ -43,50 +42,141 @@ class Run:
                 ):
         self.experiment, self.options = experiment, dict(options)
         self.home = Path(out or self.options.get('out') or 'runs').expanduser()/experiment
-        self.start, self.facts, self.learn = time.time(), {}, None
+        self.start, self.facts, self.learn, self.checkpoints, self.saved = time.time(), {}, None, None, None
+        self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()
 
     def __enter__(self):
+        if self.options.get('deterministic'): self.context.enter_context(deterministic())
+        try:
+            if self.options.get('resume'): self.reopen(self.options['resume'])
+            else: self.make()
+        except BaseException:
+            self.context.close()
+            raise
+        self.stage('data')
+        return self
+
+    def make(self):
+        "Make a folder of its own, and begin its record."
         stamp = datetime.now(timezone.utc).strftime('%Y-%m-%dT%H-%M-%SZ')
+        stamp = '-'.join(filter(None, (stamp, _word(self.options.get('arch')), _word(self.options.get('name')))))
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             for n in range(1, 100): # two runs may begin in one second
                 self.path = self.home/(stamp if n == 1 else f'{stamp}-{n}')
                 try: self.path.mkdir()
                 except FileExistsError: continue
-                self.update(status='running')
-                return self
+                self.context.enter_context(locked(self.path/LOCK, wait=False))
+                return self.update(status='running', command=command_line(), git=git_facts())
         except OSError as e:
             shutil.rmtree(getattr(self, 'path', self.home/'none'), ignore_errors=True)
             why = f'{self.home.parent}: no record can be written to {self.home} ({e.strerror}): name another folder'
             raise UserError(why, option='out') from None
         raise UserError(f'{self.home.parent}: {self.home} already has a hundred runs of this second', option='out')
 
+    def reopen(self, run): # a folder, its name, or a checkpoint in it
+        "Go on in the folder of a run that did not end; its record is read, and changed only once training goes on."
+        from planet.checkpoint_files import epoch_number, find_checkpoints, option_differences
+        path = next((p for p in (Path(run).expanduser(), self.home/run) if p.is_dir()), None)
+        if path is None: raise UserError(f'{run}: no such run{near_names(str(run), self.names())}', option='resume')
+        at = path if epoch_number(path) >= 0 else None
+        self.path = path.parent.parent if at else path
+        try: record = json.loads((self.path/'record.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError): raise UserError(f'{self.path} has no record.json', option='resume') from None
+        again = resume_command(record.get('command'), run)
+        if record['experiment'] != self.experiment:
+            raise UserError(f"{run} is a run of {record['experiment']}: {again}", option='resume')
+        if odd := option_differences(record['options'], self.options):
+            raise UserError(f"{run} was made with {'; '.join(odd)}: {again}", option='resume')
+        if record['status'] == 'done': raise UserError(f'{run} is done: nothing is left to resume', option='resume')
+        for _ in range(40): # a worker process may hold the lock of a killed run for some seconds
+            if self.context.enter_context(locked(self.path/LOCK, wait=False)): break
+            time.sleep(.25)
+        else: raise UserError(f'{run} is still running', option='resume')
+        self.saved = at or next(reversed(find_checkpoints(self.path/'checkpoint')), None)
+        self.facts = {k: v for k, v in record.items() if k not in ('experiment', 'name', 'options', 'versions', 'error',
+                                                                   'seconds', 'stages', 'peak_memory')}
+        self.facts['resumed'] = [*record.get('resumed', []), self.saved.name if self.saved else 'start']
+        self.stages, self.start = record.get('stages', {}), self.start - record.get('seconds', 0)
+
+    def names(self): return [p.name for p in self.home.iterdir()] if self.home.is_dir() else []
+
     def __exit__(self, kind, error, trace):
-        if kind is None: return self.update(status='done')
-        if issubclass(kind, UserError) and 'device' not in self.facts:
-            shutil.rmtree(self.path, ignore_errors=True) # a mistake that was found before any work was done
-            return
-        history = getattr(getattr(self.learn, 'history', None), 'table', None)
-        if history is not None and len(history): self.table('history', history, index=False)
+        self.stage(None)
+        with ignored_signals(), self.context: # a second Ctrl-C comes when the record is written
+            if kind is None: self.update(status='done')
+            elif self.learn is None and (issubclass(kind, UserError) or self.options.get('resume')):
+                # a mistake that was found before any work was done; what is resumed is left as it was
+                if not self.options.get('resume'): shutil.rmtree(self.path, ignore_errors=True)
+                else: (self.path/LOCK).unlink(missing_ok=True)
+                return
+            else: self.fail(kind, error)
+            (self.path/LOCK).unlink(missing_ok=True)
+
+    def fail(self, kind, error):
+        "Finish the record of a run that did not get to its end, and tell the error how to resume."
+        from planet.callbacks import Diverged
+        from planet.checkpoint_files import find_checkpoints
         status = 'interrupted' if issubclass(kind, (KeyboardInterrupt, SystemExit)) else 'failed'
-        try: self.update(status=status, error=None if status == 'interrupted' else f'{kind.__name__}: {error}')
-        except OSError: pass # the disk is full: the record says `running`, and the error is told
-        error.kept = self.path # for the command line, which says where the rest lies
+        if issubclass(kind, Diverged): status = 'diverged'
+        told = plain_text(error) if issubclass(kind, UserError) else f'{kind.__name__}: {plain_text(error)}'
+        if status == 'diverged': self.warn(told, shown=False)
+        with suppress(OSError): # the disk is full: the record says `running`, and the error is told
+            self.write_history()
+            self.update(status=status, error=None if status == 'interrupted' else told)
+        error.kept = str(self.path) # for the command line, which says where the rest lies
+        if self.checkpoints is None: return
+        if status != 'diverged': error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
+        elif saved := find_checkpoints(self.checkpoints.folder):
+            error.kept += f', and the last good epoch in {saved[-1]}'
+
+    # ---- the record
 
     def update(self, **facts):
         "Add `facts` to the record, and write it: whole, or as it was before."
         self.facts |= {k: v for k, v in facts.items() if v is not None}
-        whole = dict(experiment=self.experiment, status=self.facts['status'], options=self.options,
-                     **{k: v for k, v in self.facts.items() if k != 'status'},
-                     versions=dict(python=platform.python_version(), **{p: _version(p) for p in PACKAGES}),
-                     seconds=round(time.time()-self.start, 1))
+        whole = dict(experiment=self.experiment, name=self.options.get('name') or '', status=self.facts['status'],
+                     options=self.options, **{k: v for k, v in self.facts.items() if k != 'status'},
+                     versions=versions(), seconds=round(time.time()-self.start, 1), stages=self.stages,
+                     peak_memory=peak_memory() if self.learn else {})
         part = self.path/'.record.json'
         part.write_text(json.dumps(whole, indent=2, default=str) + '\n', encoding='utf-8')
         part.replace(self.path/'record.json')
 
+    def stage(self, name:str): # such as data, head, all layers, evaluation, figures; `None` ends the last
+        "Begin a stage of the run: the record has the seconds of each."
+        now = time.time()
+        if self.running: self.stages[self.running] = round(self.stages.get(self.running, 0) + now - self.since, 1)
+        self.running, self.since = name, now
+
+    def warn(self, warning:str, # one line
+             shown:bool=True, # say it as well?
+            ):
+        "Add a warning to the record."
+        if warning not in (found := self.facts.get('warnings', [])): self.facts['warnings'] = [*found, warning]
+        if shown: say(f'WARNING: {warning}')
+
+    def epoch(self, facts:dict):
+        "Write the history and the record after an epoch; a full disk is a warning."
+        try:
+            self.write_history()
+            self.update(**facts)
+        except OSError as e: self.warn(f'the record could not be written ({plain_text(e)}): training goes on')
+
+    def write_history(self):
+        "Save the epochs so far, if there are any."
+        history = getattr(getattr(self.learn, 'history', None), 'table', None)
+        if history is None or not len(history): return
+        self.table('history', history, index=False)
+        self.facts['history_file'] = 'history.csv'
+
     def table(self, name:str, table, **kwargs):
-        "Save a `DataFrame` as `name`.csv."
-        table.to_csv(self.path/f'{name}.csv', float_format='%.6g', **kwargs)
+        "Save a `DataFrame` as `name`.csv: whole, or as it was before."
+        part = self.path/f'.{name}.csv'
+        try:
+            table.to_csv(part, float_format='%.6g', **kwargs)
+            part.replace(self.path/f'{name}.csv')
+        finally: part.unlink(missing_ok=True)
 
     def learner(self, learn, name='learner.pkl'):
         "Export a fastai `Learner`: `fastai.learner.load_learner` brings it back."
@@ -101,37 +191,53 @@ class Run:
     def begin(self, learn, # about to be trained; its `history` is kept however the run ends
               chips, # `Chips` that it is trained on
               split=None, # their `Split`
+              store=None, # the decoded chips, whose files were hashed
               **data, # what else the record says of the data
              ):
         "Record the data, the device and the weights, before training starts."
-        self.learn = learn
+        from planet.checkpoints import Checkpoints
         facts = chips.facts(learn.dls) | (dict(split=split.facts) if split else {}) | data
-        self.update(data=facts, device=device_facts(learn.dls.device), weights_used=getattr(learn, 'weights', None))
+        facts['fingerprint'] = data_fingerprint(chips, split, store)
+        identity = dict(options=self.options, vocab=list(chips.vocab), fingerprint=facts['fingerprint'])
+        self.checkpoints = Checkpoints(self.path/'checkpoint', identity, self.options.get('patience', 0), self)
+        if self.saved: self.checkpoints.resume(self.saved, learn)
+        if self.options.get('resume'):
+            say(f'resume: {self.path} goes on from {self.saved.name if self.saved else "its start"}')
+        self.learn = learn # from here on the end of the run is recorded
+        weights = getattr(learn, 'weights', None)
+        if weights == 'none': self.warn('training starts from random weights: expect much lower scores', shown=False)
+        if chips.source.startswith('synthetic'):
+            self.warn('the chips are synthetic: scores say nothing of real ones', shown=False)
+        if split and (unseen := [t for t, n in zip(chips.vocab, chips.targets[split.valid].sum(0)) if not n]):
+            self.warn(f"no validation chip shows {', '.join(unseen)}: their scores are unknown", shown=False)
+        self.update(status='running', data=facts, device=device_facts(learn.dls.device), weights_used=weights,
+                    weights_fingerprint=weights_fingerprint(learn.model))
 
     def finish(self, learn, result, history=None, things='chips'):
         "Save what a trained learner reached: history, probabilities, scores and model first, then the figures."
         from planet import plots
-        if history is not None: self.table('history', history, index=False)
+        self.stage('figures')
+        self.write_history() if history is None else self.table('history', history, index=False)
         self.result(result)
         self.learner(learn)
+        if self.checkpoints: self.checkpoints.close()
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
 
     def result(self, result, # from `planet.results.evaluate`
                name:str='validation', # of the table of probabilities
+               targets:str='targets', # of the table of true tags
               ):
-        "Save a result: probabilities and the table by tag first, then its scores in the record."
+        "Save a result: probabilities, targets and the table by tag first, then its scores in the record."
         self.table(name, result.probabilities)
+        self.table(targets, result.targets)
         self.table(result.table_name, result.table)
         self.update(**result.facts())
 
     def figure(self, name:str, draw, *args, **kwargs):
         "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning."
         try: draw(*args, **kwargs).savefig(self.path/f'{name}.png')
-        except Exception as e:
-            warning = f"figure {name} could not be drawn ({type(e).__name__}: {' '.join(str(e).split())})"
-            self.facts['warnings'] = [*self.facts.get('warnings', []), warning]
-            say(f'WARNING: {warning}')
+        except Exception as e: self.warn(f"figure {name} could not be drawn ({type(e).__name__}: {plain_text(e)})")
 
 def scores_report(scores:dict, # name -> number; `NAME_baseline` is what the score `NAME` has to beat
                   rows:dict, # what to call a score -> its name

@@ -57,8 +57,11 @@ def random_split(
     seed:int=42, # of the draw
 ) -> Split:
     "fastai's `RandomSplitter`, but that duplicates and chips of one group follow the first of them."
+    import torch
     from fastai.data.transforms import RandomSplitter
-    train, valid = RandomSplitter(valid_pct, seed=seed)(chips.paths)
+    # the splitter seeds torch for the whole process: every head would start at the same weights
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        train, valid = RandomSplitter(valid_pct, seed=seed)(chips.paths)
     first, held = kept_together(chips), np.zeros(len(chips), dtype=bool)
     held[list(valid)] = True
     held = held[first]

@@ -23,7 +23,8 @@ runs
 results
 plots tag_plots
 learner
-callbacks backbones
+checkpoints
+callbacks backbones checkpoint_files
 weights
 data
 sources
@@ -40,6 +41,7 @@ amazon
 figures
 files
 locks
+provenance
 options
 cli process
 '''.split('\n')[1:-1]

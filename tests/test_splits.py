@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fastai.data.transforms import RandomSplitter
 from hypothesis import given, settings, strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from PIL import Image
 from planet.chips import Chips, from_folder
 from planet.cli import UserError
-from planet.splits import duplicates, find_folds, folds_file, make_folds, split_chips
+from planet.splits import duplicates, find_folds, folds_file, make_folds, random_split, split_chips
 from planet.synthetic.chips import draw_tags
 
 @pytest.fixture(scope='module')
@@ -290,3 +291,11 @@ def test_the_tables_own_split_is_taken_and_said(chips, capsys):
     assert split.valid == [*range(0, 60, 3)] and split.facts == dict(kind='table')
     assert "split: the table's own split, 40 chips to train on, 20 in the validation set" in capsys.readouterr().out
     assert split_chips(own, split='random').facts['kind'] == 'random'
+
+def test_a_split_leaves_torchs_random_numbers_alone(chips):
+    "fastai's `RandomSplitter` seeds torch for the whole process, so that every head would start at the same weights."
+    torch.manual_seed(1)
+    want = torch.rand(3)
+    torch.manual_seed(1)
+    random_split(chips, seed=42)
+    assert (torch.rand(3) == want).all()

@@ -10,7 +10,7 @@ validation probabilities.
 """
 from time import perf_counter
 from planet.cli import say, script
-from planet.options import chip_options, delegates, options
+from planet.options import RUN_OPTIONS, chip_options, delegates, options
 
 def stock(chips, split, o):
     "Stock fastai, trained."
@@ -49,7 +49,7 @@ def ours(chips, split, o):
     return learn
 
 @script
-@delegates(chip_options, but=['out', 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
 def main(
     weights:str='imagenet', # where both backbones start: imagenet, none, or a .safetensors or .pth file
     thresh:float=0.2, # a tag is predicted above this probability
@@ -60,8 +60,8 @@ def main(
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import default_device, set_seed
     from planet.metrics import best_threshold, crossfit_fbeta
+    from planet.provenance import device_facts
     from planet.results import AboveThreshold, evaluate
-    from planet.runs import device_facts
     from planet.sources import find_chips
     from planet.splits import random_split
 
