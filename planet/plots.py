@@ -104,11 +104,13 @@ def _limits(ax, values):
 
 def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_loss` and the metrics
                 things:str='chips', # what is trained on
+                width:float=10., # in inches; below 7 the scores stand under the loss
                ) -> Figure:
     "Learning curves: loss and metrics by epoch, with a line where fine-tuning of the whole network begins."
     metrics = [c for c in history if c not in ('epoch', 'stage', 'train_loss', 'valid_loss', 'time')]
-    fig = figure(10, 3.8)
-    left, right = (plain_axes(ax) for ax in fig.subplots(1, 2))
+    beside = width >= 7
+    fig = figure(width, 3.8 if beside else 6.4)
+    left, right = (plain_axes(ax) for ax in (fig.subplots(1, 2) if beside else fig.subplots(2, 1)))
     mark = dict(marker='o', ms=4) if len(history) <= 40 else {}
     for column, label, colour in (('train_loss', 'training set', QUIET), ('valid_loss', 'validation set', BLUE)):
         left.plot(history.epoch, history[column].astype(float), label=label, color=colour, **mark)
@@ -135,10 +137,11 @@ def score_against_threshold(probs, # `(chips, tags)` between 0 and 1
                             targs, # `(chips, tags)`, 0 or 1
                             thresh:float=None, # one to mark
                             baseline:float=None, # F2 of the best constant prediction
+                            width:float=6.4, # in inches
                            ) -> Figure:
     "F2 and `accuracy_multi` at every decision threshold: the two do not agree on the best one."
     curve = threshold_curve(probs, targs)
-    fig = figure(6.4, 4)
+    fig = figure(width, 4)
     ax = plain_axes(fig.subplots())
     for column, label, colour in (('fbeta', 'F2', BLUE), ('accuracy_multi', 'accuracy_multi', PURPLE)):
         best = curve[column].idxmax()
@@ -151,7 +154,7 @@ def score_against_threshold(probs, # `(chips, tags)` between 0 and 1
         ax.axhline(baseline, color=QUIET, ls='--', lw=1, label='F2 of the best constant prediction')
     ax.set(xlabel='decision threshold', ylabel='score on the validation set', xlim=(0, 1))
     _limits(ax, [*curve.fbeta, *curve.accuracy_multi, *([] if baseline is None else [baseline])])
-    fig.legend(frameon=False, loc='outside lower center', ncols=2, fontsize=9)
+    fig.legend(frameon=False, loc='outside lower center', ncols=2 if width > 6 else 1, fontsize=9)
     return fig
 
 def predictions_sheet(chips, # arrays `(height, width, 3)`, uint8, or floats between 0 and 1
