@@ -14,7 +14,7 @@ from planet.figures import BAD, BLUE, GOOD, MISSED, PURPLE, QUIET
 
 __all__ = ['text', 'svg', 'picture', 'card', 'outcome', 'cards', 'table', 'figures', 'document', 'WIDTH']
 
-WIDTH = 4.6 # of a figure, in inches: on a phone's screen its letters are as large as the text around it
+WIDTH = 4. # of a figure, in inches: on a phone's screen its letters are as large as the text around it
 COLOURS = {GOOD: 'good', BAD: 'bad', MISSED: 'missed', BLUE: 'blue', PURPLE: 'purple', QUIET: 'quiet',
            '#000000': 'ink', '#b0b0b0': 'quiet', '#cccccc': 'line'} # of matplotlib: its lines, grid and frames
 MARKS = dict(good=('✓', 'true positive'), missed=('−', 'false negative'), bad=('+', 'false positive'))
@@ -81,33 +81,39 @@ def cards(made, # from `card`
 
 def table(head, # names of the columns
           rows, # of cells: numbers are aligned to the right
+          kind:str='', # `facts`: of names and long values
          ) -> str:
     "A table; one that is wider than the screen scrolls by itself."
     rows = [list(r) for r in rows]
-    def kind(j): return 'number' if rows and all(re.fullmatch(r'[-–<]?[\d.,]*\s?%?', str(r[j])) for r in rows) else 'text'
-    kinds = [kind(j) for j in range(len(head))]
+    def is_number(cell): return re.fullmatch(r'[-–<]?[\d.,]*\s?%?', str(cell))
+    def column(j): return 'number' if rows and all(is_number(r[j]) for r in rows) else 'text'
+    kinds = [column(j) for j in range(len(head))]
     def row(cells, tag): return ''.join(f'<{tag} class="{k}">{text(c)}</{tag}>' for c, k in zip(cells, kinds))
     body = ''.join(f'<tr>{row(r, "td")}</tr>' for r in rows)
     head = f'<thead><tr>{row(head, "th")}</tr></thead>' if any(head) else ''
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table class="{kind}">{head}<tbody>{body}</tbody></table></div>'
 
 def figures(*drawn, # `(Figure, what it shows)` each
             name:str, # unique in a page
+            beside:str='', # HTML that stands beside them
            ) -> str:
     "Figures side by side where there is room, each with a caption."
     made = [f'<figure class="plot">{svg(fig, label, f"{name}{n}")}<figcaption>{text(label)}</figcaption></figure>'
             for n, (fig, label) in enumerate(drawn)]
-    return f'<div class="figures">{"".join(made)}</div>'
+    return f'<div class="figures">{"".join(made)}{beside}</div>'
 
 def document(title:str,
              head:str, # HTML above the sections
              sections, # `(name, title, HTML)` each
+             halves=(), # names of sections that share a row with the next where there is room
             ) -> str:
     "A whole page: its style is inside, and a list of its sections stands at the top."
     style = Path(__file__).with_suffix('.css').read_text(encoding='utf-8')
     links = ''.join(f'<a href="#{name}">{text(words)}</a>' for name, words, _ in sections)
-    body = ''.join(f'<section id="{name}"><h2>{text(words)}</h2>{html}</section>\n' for name, words, html in sections)
+    def kind(name): return ' class="half"' if name in halves else ''
+    body = ''.join(f'<section id="{name}"{kind(name)}><h2>{text(words)}</h2>{html}</section>\n'
+                   for name, words, html in sections)
     return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">\n'
-            f'<style>\n{style}</style></head>\n<body>{head}<nav>{links}</nav>\n{body}</body></html>\n')
+            f'<style>\n{style}</style></head>\n<body>{head}<nav>{links}</nav>\n<main>\n{body}</main></body></html>\n')

@@ -6,6 +6,7 @@ rest of the page is there.
 from pathlib import Path
 import numpy as np
 import torch
+from matplotlib import colormaps
 from PIL import Image
 from planet import page, plots, result_plots
 from planet.gradcam import grad_cam
@@ -58,23 +59,22 @@ def scores(run):
     drawn = [r[1:] for r in rows if r[2] is not None and 0 <= r[2] <= 1 and 'loss' not in r[0]]
     if not drawn: return table
     return page.figures((result_plots.score_intervals(drawn, WIDTH), 'Scores with their intervals, and what each has '
-                         'to beat. The best constant answer never looks at a chip.'), name='scores') + table
+                         'to beat. The best constant answer never looks at a chip.'), name='scores', beside=table)
 
 def rule(run):
     "The decision rule in words."
     if run.single: return _p('Each chip gets one class, the one with the highest probability.', '')
     if run.thresh is None: raise Missing('the decision rule in record.json')
     if np.ndim(run.thresh) == 0:
-        return _p(f'A tag is predicted where its probability is above {run.thresh:g}: the same threshold for every tag. '
-                  'A chip may get several tags, or none.', '')
+        return _p(f'A tag is predicted where its probability is above {run.thresh:g}: the same threshold for every '
+                  'tag. A chip may get several tags, or none.', '')
     each = page.table(['tag', 'threshold'], [(t, f'{x:.3f}') for t, x in zip(run.vocab, run.thresh)])
     return _p('A tag is predicted where its probability is above its own threshold:', '') + each
 
 # ---- chips
 
-LEGEND = ('<p class="note"><b class="good">✓ true positive</b> &nbsp; <b class="missed">− false negative: the chip has '
-          'it, and it is not predicted</b> &nbsp; <b class="bad">+ false positive: predicted, and the chip does not have '
-          'it</b> &nbsp; The number is the predicted probability.</p>')
+LEGEND = ('<ul class="legend"><li class="good">✓ true positive</li><li class="missed">− false negative</li>'
+          '<li class="bad">+ false positive</li><li class="quiet">0.93 probability</li></ul>')
 
 def _no_pictures(run, rows): # a note where all pictures are gone
     if any(run.pixels(row) is not None for row in rows[:3]): return ''
@@ -90,11 +90,12 @@ def sheet(run):
 
 def worst(run):
     "The validation chips with the highest loss."
-    losses = run.losses().mean(1)
+    losses = run.losses()
+    losses, kind = ((losses.sum(1), 'cross-entropy') if run.single else
+                    (losses.mean(1), 'binary cross-entropy, averaged over the tags'))
     rows = np.argsort(-losses, kind='stable')[:WORST]
-    return (_p(f'The chips with the highest loss: binary cross-entropy, averaged over the tags (all chips: '
-               f'{losses.mean():.3f}).') + LEGEND + _no_pictures(run, rows)
-            + page.cards(run.card(row, f'loss {losses[row]:.2f}') for row in rows))
+    return (_p(f'The chips with the highest loss: {kind} (all chips: {losses.mean():.3f}).') + LEGEND
+            + _no_pictures(run, rows) + page.cards(run.card(row, f'loss {losses[row]:.2f}') for row in rows))
 
 def label_errors(run):
     "Likely label errors: the labels to which the model gives the lowest probability."
@@ -109,39 +110,38 @@ def label_errors(run):
         else: words = (f'The table says {"" if truth[row, i] else "not "}{run.vocab[i]}; '
                        f'the model gives it {probs[row, i]:.2f}')
         return run.card(row, words, [])
-    return (_p('The labels that the model finds least probable, one a chip. Each is a wrong label or a wrong model: look '
-               'before a label is changed. For a rare tag a low probability says little.') + _no_pictures(run, rows)
-            + page.cards(map(made, rows)))
+    return (_p('The labels that the model finds least probable, one a chip. Each is a wrong label or a wrong model: '
+               'look before a label is changed. For a rare tag a low probability says little.')
+            + _no_pictures(run, rows) + page.cards(map(made, rows)))
 
 # ---- curves
 
 def by_tag(run):
     "True positives, false negatives and false positives of each tag, and its precision, recall and F2."
-    shown, numbers = '', ''
+    numbers = ''
     if run.by_tag is not None:
         table = run.by_tag.sort_values('count', ascending=False)
         columns = [c for c in ('precision', 'recall', 'fbeta', 'average_precision') if c in table]
-        heads = ['F2' if c == 'fbeta' else c.replace('_', ' ') for c in columns]
+        heads = [dict(fbeta='F2', average_precision='AP').get(c, c) for c in columns]
         rows = [(tag, f"{int(r['count']):,}", *(f'{r[c]:.2f}' if r['count'] else '–' for c in columns))
                 for tag, r in table.iterrows()]
-        numbers = f'<details><summary>Numbers</summary>{page.table(["tag", "chips", *heads], rows)}</details>'
+        numbers = page.table(['tag', 'chips', *heads], rows)
     try: _, truth, pred = run.decisions()
     except Missing:
         if not numbers: raise
-        return numbers.replace('<details>', '<details open>')
-    shown = page.figures((result_plots.tag_outcomes(pred, truth, run.vocab, WIDTH), 'Each tag\'s chips: found, missed '
+        return numbers
+    return page.figures((result_plots.tag_outcomes(pred, truth, run.vocab, WIDTH), 'Each tag\'s chips: found, missed '
                           'and wrongly given it. The number beside a name is how many validation chips have the tag.'),
-                         name='outcomes')
-    return shown + numbers
+                        name='outcomes', beside=numbers)
 
 def curves(run):
     "Precision-recall and threshold curves, of all tags together and of each."
     probs, truth, pred = run.decisions()
     drawn = [] if run.single else [(plots.score_against_threshold(
         torch.tensor(probs).float(), torch.tensor(truth), run.thresh if np.ndim(run.thresh) == 0 else None,
-        (run.record.get('scores') or {}).get('f2_baseline'), width=WIDTH), 'F2 and accuracy at one threshold for all tags.')]
-    drawn += [(result_plots.precision_recall_curves(probs, truth, run.vocab, pred, WIDTH), 'Precision and recall of each '
-               'tag, with its chips and average precision (AP). Up and right is better.'),
+        (run.record.get('scores') or {}).get('f2_baseline'), WIDTH), 'F2 and accuracy at one threshold for all tags.')]
+    drawn += [(result_plots.precision_recall_curves(probs, truth, run.vocab, pred, WIDTH), 'Precision and recall of '
+               'each tag, with its chips and average precision (AP). Up and right is better.'),
               (result_plots.threshold_curves(probs, truth, run.vocab, run.thresh, WIDTH), 'F2, precision and recall of '
                'each tag by its threshold, with the highest F2 and where it lies.')]
     unseen = [t for t, n in zip(run.vocab, truth.sum(0)) if not n]
@@ -169,30 +169,33 @@ def confusion(run):
 def learning(run):
     "Learning curves."
     if run.history is None or not len(run.history): raise Missing('history.csv, the losses of each epoch')
-    return page.figures((plots.loss_curves(run.history, width=WIDTH), 'Loss and scores by epoch; a dotted line where '
-                         'training of the whole network begins.'), name='learning')
+    note = 'A dotted line where training of the whole network begins.'
+    return page.figures(*((plots.loss_curves(run.history, width=WIDTH, show=[part]), f'{words} by epoch. {note}')
+                          for part, words in (('loss', 'Loss'), ('scores', 'Scores'))), name='learning')
 
 # ---- Grad-CAM
 
 def _to_explain(run, most=MAPS): # (row, column) of each
-    "Of each tag, the commonest first, the chip to which it was given with the highest probability."
+    "Of each tag, the commonest first, the chips to which it was given with the highest probability, in turns."
     probs, truth, pred = run.decisions()
-    taken = {}
-    for i in np.argsort(-truth.sum(0), kind='stable'):
-        rows = [row for row in np.argsort(-probs[:, i], kind='stable') if pred[row, i] and row not in taken]
-        if rows and len(taken) < most: taken[rows[0]] = i
+    taken, left = {}, list(np.argsort(-truth.sum(0), kind='stable'))
+    while left and len(taken) < most:
+        for i in [*left]:
+            rows = [row for row in np.argsort(-probs[:, i], kind='stable') if pred[row, i] and row not in taken]
+            if not rows: left.remove(i)
+            elif len(taken) < most: taken[rows[0]] = i
     return list(taken.items())
 
 def overlay(pixels, # `(height, width, 3)` uint8
             heat, # `(rows, columns)` between 0 and 1
            ): # the same shape as `pixels`
-    "A chip that is dark and grey where a map is 0, and as it is where the map is 1."
+    "A grey chip under a map: nothing where the map is 0, through violet to yellow where it is 1."
     height, width = pixels.shape[:2]
-    colour = np.stack([pixels]*3, 2) if pixels.ndim == 2 else pixels
     heat = Image.fromarray(np.asarray(heat*255, dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-    heat = np.asarray(heat, float)[..., None]/255
-    grey = colour.mean(2, keepdims=True)*.3
-    return (grey + heat*(colour - grey)).clip(0, 255).astype(np.uint8)
+    heat = np.asarray(heat, float)/255
+    grey = pixels if pixels.ndim == 2 else pixels.mean(2)
+    grey, colour, alpha = np.stack([grey]*3, 2), colormaps['plasma'](heat)[..., :3]*255, .75*heat[..., None]**.7
+    return ((1-alpha)*grey + alpha*colour).clip(0, 255).astype(np.uint8)
 
 def maps(run):
     "Grad-CAM on a few chips."
@@ -211,8 +214,8 @@ def maps(run):
         line = page.outcome('good' if truth[row, i] else 'bad', tag, probs[row, i])
         made.append(page.card(shown, run.name(row), [line], '' if heat.any() else 'nothing in the chip speaks for it'))
     side = ' by '.join(map(str, found.shape[1:]))
-    return (_p(f'What an output depends on: the right picture is dark where the chip does not speak for the tag. Maps '
-               f'have {side} cells.') + page.cards(made, wide=True))
+    return (_p(f'What an output depends on: the right picture is yellow where the chip speaks most for the tag, and '
+               f'grey where it does not. Maps have {side} cells.') + page.cards(made, wide=True))
 
 # ---- options and environment
 
@@ -221,7 +224,7 @@ def _plain(value):
     if isinstance(value, (list, tuple)): return ', '.join(map(_plain, value)) or '–'
     return '–' if value in (None, '') else str(value)
 
-def _facts(found): return page.table(['', ''], [(k.replace('_', ' '), _plain(v)) for k, v in found.items()])
+def _facts(found): return page.table(['', ''], [(k.replace('_', ' '), _plain(v)) for k, v in found.items()], 'facts')
 
 def options(run):
     "The command and the options of the run."
@@ -233,11 +236,13 @@ def options(run):
 def environment(run):
     "Data, device, weights, versions and times."
     skipped = 'experiment', 'name', 'status', 'command', 'options', 'scores', 'rule', 'warnings', 'error'
-    return _facts({k: v for k, v in run.record.items() if k not in skipped})
+    data = {k if k in ('train', 'valid') else f'data {k}': v for k, v in (run.record.get('data') or {}).items()}
+    return _facts({k: v for k, v in run.record.items() if k not in (*skipped, 'data')} | data)
 
 SECTIONS = [('scores', 'Scores', scores), ('rule', 'Decision rule', rule), ('chips', 'Validation chips', sheet),
-            ('worst', 'Worst chips', worst), ('tags', 'By tag', by_tag), ('curves', 'Thresholds', curves),
-            ('calibration', 'Calibration', calibration), ('confusion', 'Confusion between tags', confusion),
+            ('worst', 'Worst chips', worst), ('tags', 'By tag', by_tag),
+            ('curves', 'Precision, recall and thresholds', curves), ('calibration', 'Calibration', calibration),
+            ('confusion', 'Confusion between tags', confusion),
             ('maps', 'Grad-CAM', maps), ('learning', 'Learning curves', learning),
             ('labels', 'Likely label errors', label_errors), ('options', 'Options', options),
             ('environment', 'Environment', environment)] # (name, title, function of `RunFiles` that gives HTML)
@@ -245,7 +250,8 @@ SECTIONS = [('scores', 'Scores', scores), ('rule', 'Decision rule', rule), ('chi
 def _section(run, made):
     try: return made(run)
     except Missing as e: return _p(f'Not shown, for this is missing: {e}.', 'missing')
-    except Exception as e: return _p(f"Could not be made ({type(e).__name__}: {' '.join(str(e).split())[:300]}).", 'missing')
+    except Exception as e: # one section is not worth the page
+        return _p(f"Could not be made ({type(e).__name__}: {' '.join(str(e).split())[:300]}).", 'missing')
 
 def _head(run):
     record = run.record
@@ -266,7 +272,10 @@ def write_report(folder, # of a run, with its record.json
     "Write a run's page, `report.html` in its folder, from what is there; `UserError` where there is no record."
     run = read_run(folder, learn, chips, result)
     title, head = _head(run)
-    whole = page.document(title, head, [(name, words, _section(run, made)) for name, words, made in SECTIONS])
+    said = dict(tags='By class', confusion='Confusion between classes') if run.single else {}
+    whole = page.document(title, head, [(name, said.get(name, words), _section(run, made))
+                                        for name, words, made in SECTIONS],
+                          halves=('calibration', 'confusion', 'options', 'environment'))
     path, part = run.folder/'report.html', run.folder/'.report.html'
     try:
         part.write_text(whole, encoding='utf-8', errors='replace')

@@ -15,6 +15,7 @@ __all__ = ['score_intervals', 'outcome_counts', 'tag_outcomes', 'precision_recal
            'reliability_diagram', 'missed_and_predicted', 'confused_tags']
 
 LONGEST, PANELS = 32, 24 # characters of a tag, and tags with a panel of their own
+GAP = '\N{NO-BREAK SPACE}'*2 # SVG makes one of several plain spaces
 
 def _array(x): return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
@@ -57,36 +58,41 @@ def tag_outcomes(pred, truth, vocab, # as above
     ax = fig.subplots()
     ax.spines[:].set_visible(False)
     whole = np.maximum(sum(counts.values())[order], 1)
-    left = np.zeros(len(order))
-    outcomes = ('tp', GOOD, '✓', 'true positive'), ('fn', MISSED, '−', 'false negative'), ('fp', BAD, '+',
-                                                                                           'false positive')
-    for n, (key, colour, mark, label) in enumerate(outcomes):
+    left, right = np.zeros(len(order)), 0
+    outcomes = (('tp', GOOD, '✓', 'true positive'), ('fn', MISSED, '−', 'false negative'),
+                ('fp', BAD, '+', 'false positive'))
+    for key, colour, mark, label in outcomes:
         share = counts[key][order]/whole
         ax.barh(range(len(order)), share, left=left, color=colour, height=.66, label=f'{mark} {label}')
         left = left + share
-        for y, count in enumerate(counts[key][order]):
-            ax.annotate(f'{mark} {count:,}', (1, y), xytext=(38*(n + 1), 0), textcoords='offset points', ha='right',
-                        va='center', fontsize=8, color=colour if count else QUIET)
-    names = [f'{as_text(vocab[i], LONGEST)}  {has[i]:,}' for i in order]
+        words = [f'{mark} {count:,}' for count in counts[key][order]]
+        right += 72*max(map(text_width, words), default=0) + 6
+        for y, (count, word) in enumerate(zip(counts[key][order], words)):
+            ax.annotate(word, (1, y), xytext=(right, 0), textcoords='offset points', ha='right', va='center',
+                        fontsize=9, color=colour if count else QUIET)
+    names = [f'{as_text(vocab[i], LONGEST)}{GAP}{has[i]:,}' for i in order]
     ax.set(yticks=range(len(order)), yticklabels=names, ylim=(len(order)-.4, -.6), xlim=(0, 1), xticks=[])
     ax.tick_params(axis='y', length=0)
-    fig.legend(frameon=False, loc='outside lower center', ncols=3, fontsize=9, handlelength=1, columnspacing=1)
+    fig.legend(frameon=False, loc='outside lower center', ncols=3, fontsize=8, handlelength=.9, columnspacing=.9,
+               handletextpad=.5)
     return fig
 
-def _panels(truth, vocab, width, title):
-    "Axes for each tag that a chip has, the commonest first: yields (axes, column); `title(column)` is a second line."
+def _panels(truth, vocab, width, title, x, y=''):
+    "Axes for each tag that a chip has, the commonest first, as (axes, column); `title(column)` is a second line."
     has = truth.sum(0)
     order = [i for i in np.argsort(-has, kind='stable') if has[i]][:PANELS]
-    columns = min(max(int(width/1.5), 1), max(len(order), 1))
+    columns = min(max(int(width/1.3), 1), max(len(order), 1))
     rows = -(-max(len(order), 1)//columns)
     fig = figure(width, 1.45*rows + .8)
     axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for ax in axes[len(order):]: ax.set_axis_off()
     for n, (ax, i) in enumerate(zip(axes, order)):
-        name = wrap_words([as_text(vocab[i], LONGEST)], width/columns - .25, 8)[0]
+        name = wrap_words([as_text(vocab[i], LONGEST)], width/columns - .3, 8)[0]
         plain_axes(ax).set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, .5, 1], yticks=[0, .5, 1])
-        ax.set_title(f'{name}\n{title(i)}', fontsize=8, loc='left')
+        ax.set_title(f'{name}\n{title(i)}', fontsize=7.5, loc='left')
         ax.tick_params(labelsize=8, labelbottom=n + columns >= len(order))
+        if n + columns >= len(order): ax.set_xlabel(x, fontsize=8)
+        if y and n % columns == 0: ax.set_ylabel(y, fontsize=8)
     return fig, list(zip(axes, order))
 
 def _thinned(points, most=150): # more are not seen, and weigh in a file
@@ -100,25 +106,26 @@ def precision_recall_curves(probs, truth, vocab, # as above
     from sklearn.metrics import average_precision_score, precision_recall_curve
     probs, truth = _array(probs), _array(truth).astype(bool)
     counts = None if pred is None else outcome_counts(pred, truth)
-    fig, panels = _panels(truth, vocab, width, lambda i: f'{truth[:, i].sum():,} chips, AP '
-                          f'{average_precision_score(truth[:, i], probs[:, i]):.2f}')
+    fig, panels = _panels(truth, vocab, width, lambda i: f'{truth[:, i].sum():,} of {len(truth):,}, AP '
+                          f'{average_precision_score(truth[:, i], probs[:, i]):.2f}', 'recall', 'precision')
     for ax, i in panels:
         precision, recall, _ = precision_recall_curve(truth[:, i], probs[:, i])
+        at = slice(np.flatnonzero(recall == 1)[-1], None) # from there on fewer chips have the tag
+        # the last point, precision 1 at recall 0, belongs to no threshold
+        precision, recall = np.append(precision[at][:-1], precision[-2]), recall[at]
         precision, recall = _thinned(np.column_stack([precision, recall])).T
         ax.axhline(truth[:, i].mean(), color=QUIET, ls=':', lw=1, label='share of chips with the tag')
         ax.step(recall, precision, where='post', color=BLUE, lw=1.5, label='precision by recall')
         if counts is not None and (chosen := counts['tp'][i] + counts['fp'][i]):
-            ax.plot(counts['tp'][i]/truth[:, i].sum(), counts['tp'][i]/chosen, 'o', color=PURPLE, ms=6,
+            ax.plot(counts['tp'][i]/truth[:, i].sum(), counts['tp'][i]/chosen, 'o', color='black', ms=5,
                     clip_on=False, label='the decision rule')
-    return _shared_legend(fig, panels, 'recall', 'precision')
+    return _shared_legend(fig, panels)
 
-def _shared_legend(fig, panels, x, y):
+def _shared_legend(fig, panels):
     seen = {}
     for ax, _ in panels: seen |= dict(zip(*reversed(ax.get_legend_handles_labels())))
-    fig.supxlabel(x, fontsize=9)
-    if y: fig.supylabel(y, fontsize=9)
-    fig.legend(seen.values(), seen.keys(), frameon=False, loc='outside lower center', ncols=3 if fig.get_figwidth() > 6
-               else 2, fontsize=8)
+    fig.legend(seen.values(), seen.keys(), frameon=False, loc='outside lower center', fontsize=8,
+               ncols=4 if fig.get_figwidth() > 6 else 2, columnspacing=1)
     return fig
 
 def threshold_curves(probs, truth, vocab, # as above
@@ -134,15 +141,15 @@ def threshold_curves(probs, truth, vocab, # as above
         tp, chosen, has = above(probs[truth[:, i], i]), above(probs[:, i]), truth[:, i].sum()
         scores[i] = 5*tp/(4*has + chosen), np.where(chosen, tp/np.maximum(chosen, 1), np.nan), tp/has
     fig, panels = _panels(truth, vocab, width,
-                          lambda i: f'F2 {scores[i][0].max():.2f} at {at[scores[i][0].argmax()]:.2f}')
+                          lambda i: f'F2 {scores[i][0].max():.2f} at {at[scores[i][0].argmax()]:.2f}', 'threshold')
     for ax, i in panels:
         f2, precision, recall = scores[i]
         ax.plot(at, precision, color=QUIET, lw=1, label='precision')
         ax.plot(at, recall, color=QUIET, lw=1, ls='--', label='recall')
         ax.plot(at, f2, color=BLUE, lw=1.5, label='F2')
         ax.plot(at[f2.argmax()], f2.max(), 'o', color=BLUE, ms=4)
-        if marked is not None: ax.axvline(marked[i], color=PURPLE, ls=':', lw=1.5, label='the decision rule')
-    return _shared_legend(fig, panels, 'decision threshold', '')
+        if marked is not None: ax.axvline(marked[i], color='black', ls=':', label='the decision rule')
+    return _shared_legend(fig, panels)
 
 # ---- calibration
 
@@ -153,16 +160,21 @@ def _pooled(probs, truth, bins):
     sums = sums.groupby('bin')[['count', 'predicted', 'observed']].sum()
     return sums.predicted/sums['count'], sums.observed/sums['count'], sums['count']
 
+def _wilson(share, n, z=1.96):
+    "95 % interval of a frequency: its lower and upper end."
+    middle, half = share + z*z/(2*n), z*np.sqrt(share*(1-share)/n + z*z/(4*n*n))
+    return [(middle + side*half)/(1 + z*z/n) for side in (-1, 1)]
+
 def reliability_diagram(probs, truth, # as above
                         folds:int=5, bins:int=10, width:float=6.4,
                        ) -> Figure:
     """Reliability diagram of all tags together, before and after cross-fitted Platt scaling, with the counts below.
 
     Each chip's probabilities are calibrated by a fit on the other folds. The calibration error in the legend is the
-    mean of the tags'. """
+    mean of the tags'. A thin line is the 95 % interval of a frequency (Wilson's, as if decisions were independent). """
     probs, truth = torch.as_tensor(_array(probs)).float(), torch.as_tensor(_array(truth)) > .5
     after = crossfit_calibrate(probs, truth, folds=folds)
-    fig = figure(width, min(width, 5) + .3)
+    fig = figure(width, min(width, 5) + .9)
     top, low = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     plain_axes(top).plot([0, 1], [0, 1], color=QUIET, ls=':', lw=1, label='perfectly calibrated')
     plain_axes(low)
@@ -170,13 +182,14 @@ def reliability_diagram(probs, truth, # as above
                                                       ('after Platt scaling', after, PURPLE, 's--')]):
         predicted, observed, count = _pooled(p, truth, bins)
         error = calibration_error(p, truth).mean()
-        top.plot(predicted, observed, mark, color=colour, ms=5, label=f'{label}: calibration error {error:.3f}')
+        top.plot(predicted, observed, mark, color=colour, ms=5, label=f'{label}: error {error:.3f}')
+        top.vlines(predicted, *_wilson(observed, count), color=colour, lw=1, alpha=.5)
         low.bar((count.index + .3 + .4*shift)/bins, count, width=.36/bins, color=colour)
     top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel='observed frequency')
     low.set(yscale='log', xlabel='probability', ylabel='decisions', ylim=(.8, None))
     low.yaxis.set_major_formatter(lambda x, _: f'{x:,.0f}')
     low.yaxis.set_minor_formatter('')
-    top.legend(frameon=False, fontsize=9, loc='upper left')
+    fig.legend(*top.get_legend_handles_labels(), frameon=False, fontsize=9, loc='outside lower center')
     return fig
 
 # ---- confusion
@@ -205,7 +218,7 @@ def confused_tags(pred, truth, vocab, # as above
             colour = to_rgba(BLUE, .08 + .52*n/highest) if n else to_rgba(QUIET, .06)
             ax.add_patch(Rectangle((x-.47, y-.47), .94, .94, color=colour, lw=0))
             if n: ax.text(x, y, f'{n:,}', ha='center', va='center', fontsize=8)
-    ax.set(yticks=range(len(rows)), yticklabels=[f'− {as_text(vocab[i], 22)}  {missed[i]:,}' for i in rows],
+    ax.set(yticks=range(len(rows)), yticklabels=[f'− {as_text(vocab[i], 22)}{GAP}{missed[i]:,}' for i in rows],
            xlim=(-.5, max(len(columns), 1)-.5), ylim=(max(len(rows), 1)-.5, -.5))
     ax.set_xticks(range(len(columns)), [f'+ {name}' for name in names], rotation=45, ha='left',
                   rotation_mode='anchor')

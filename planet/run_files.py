@@ -1,4 +1,4 @@
-"""What there is of a run, read from its folder: record, tables, decisions, and its chips' files where they still are."""
+"""What there is of a run, read from its folder: record, tables, decisions, and the files of its chips."""
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,9 +56,10 @@ class RunFiles:
         return self.probs, self.truth, pred
 
     def losses(self): # `(chips, tags)`
-        "Binary cross-entropy of each tag on each chip."
+        "Binary cross-entropy of each tag on each chip; of a single label the cross-entropy, 0 for the other classes."
         probs, truth, _ = self.decisions()
-        return -np.log(np.clip(np.where(truth, probs, 1-probs), 1e-7, 1))
+        right = np.where(truth, probs, 1 if self.single else 1-probs)
+        return -np.log(np.clip(right, 1e-7, 1))
 
     def pixels(self, row):
         "A chip's picture, or `None` where it cannot be read."
@@ -88,7 +89,7 @@ class RunFiles:
 def _table(path, **kwargs):
     if not path.is_file(): return None
     try: return pd.read_csv(path, **kwargs)
-    except (ValueError, pd.errors.ParserError, UnicodeDecodeError): return None # empty or cut off: as if it were not there
+    except (ValueError, pd.errors.ParserError, UnicodeDecodeError): return None # empty or cut off
 
 def _targets(folder, names, vocab):
     "True tags `(chips, tags)` as a run wrote them, in the order of `names`; `None` where they are not all there."
@@ -133,5 +134,5 @@ def _find_pictures(run, chips):
         rows = {str(name): i for i, name in enumerate(chips.table.image_name)}
         if not set(run.names) <= set(rows): return
         columns = [chips.vocab.index(tag) for tag in run.vocab]
-        run.notes.append("The run's folder has no targets.csv: the true tags are those of the chips' table as it is now.")
+        run.notes.append("The run's folder has no targets.csv: the true tags are those of the chips' table today.")
         run.truth = chips.targets[[rows[name] for name in run.names]][:, columns]

@@ -18,12 +18,12 @@ tools
 course
 scenes
 inference
-report tracking
+report tracking run_files
 runs
 results
-plots tag_plots
+plots tag_plots result_plots page
 learner
-callbacks backbones
+callbacks backbones gradcam
 weights
 data
 sources
