@@ -19,6 +19,10 @@ GAP = '\N{NO-BREAK SPACE}'*2 # SVG makes one of several plain spaces
 
 def _array(x): return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
+def _short(name, width, size=10): # in inches, points
+    "A name as it is drawn, cut so that it leaves room for what it names."
+    return wrap_words([as_text(name, LONGEST)], width, size)[0]
+
 def score_intervals(rows, # `(label, score, baseline, interval)` each; the last two may be `None`
                     width:float=6.4,
                    ) -> Figure:
@@ -31,7 +35,7 @@ def score_intervals(rows, # `(label, score, baseline, interval)` each; the last 
         ax.plot(value, y, 'o', color=BLUE, label='this run')
         if base is not None: ax.plot(base, y, '|', color=QUIET, ms=14, mew=2, label='best constant answer')
     seen = dict(zip(*reversed(ax.get_legend_handles_labels())))
-    ax.set(yticks=range(len(rows)), yticklabels=[as_text(r[0], LONGEST) for r in rows], ylim=(len(rows)-.5, -.5))
+    ax.set(yticks=range(len(rows)), yticklabels=[_short(r[0], .55*width) for r in rows], ylim=(len(rows)-.5, -.5))
     ax.margins(x=.08)
     ax.grid(visible=False, axis='y')
     fig.legend(seen.values(), seen.keys(), frameon=False, loc='outside lower center', ncols=3, fontsize=9,
@@ -70,7 +74,7 @@ def tag_outcomes(pred, truth, vocab, # as above
         for y, (count, word) in enumerate(zip(counts[key][order], words)):
             ax.annotate(word, (1, y), xytext=(right, 0), textcoords='offset points', ha='right', va='center',
                         fontsize=9, color=colour if count else QUIET)
-    names = [f'{as_text(vocab[i], LONGEST)}{GAP}{has[i]:,}' for i in order]
+    names = [f'{_short(vocab[i], .36*width)}{GAP}{has[i]:,}' for i in order]
     ax.set(yticks=range(len(order)), yticklabels=names, ylim=(len(order)-.4, -.6), xlim=(0, 1), xticks=[])
     ax.tick_params(axis='y', length=0)
     fig.legend(frameon=False, loc='outside lower center', ncols=3, fontsize=8, handlelength=.9, columnspacing=.9,
@@ -87,9 +91,8 @@ def _panels(truth, vocab, width, title, x, y=''):
     axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for ax in axes[len(order):]: ax.set_axis_off()
     for n, (ax, i) in enumerate(zip(axes, order)):
-        name = wrap_words([as_text(vocab[i], LONGEST)], width/columns - .3, 8)[0]
         plain_axes(ax).set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, .5, 1], yticks=[0, .5, 1])
-        ax.set_title(f'{name}\n{title(i)}', fontsize=7.5, loc='left')
+        ax.set_title(f'{_short(vocab[i], width/columns - .3, 8)}\n{title(i)}', fontsize=7.5, loc='left')
         ax.tick_params(labelsize=8, labelbottom=n + columns >= len(order))
         if n + columns >= len(order): ax.set_xlabel(x, fontsize=8)
         if y and n % columns == 0: ax.set_ylabel(y, fontsize=8)
@@ -207,7 +210,7 @@ def confused_tags(pred, truth, vocab, # as above
     counts, missed = missed_and_predicted(pred, truth), outcome_counts(pred, truth)['fn']
     rows, columns = ([i for i in np.argsort(-counts.sum(axis), kind='stable') if counts.sum(axis)[i]][:most]
                      for axis in (1, 0))
-    names = [as_text(vocab[j], 22) for j in columns]
+    names = [_short(vocab[j], .3*width, 9) for j in columns]
     fig = figure(width, .3*len(rows) + .75*max(map(text_width, names), default=1) + .8)
     ax = fig.subplots()
     ax.spines[:].set_visible(False)
@@ -218,7 +221,7 @@ def confused_tags(pred, truth, vocab, # as above
             colour = to_rgba(BLUE, .08 + .52*n/highest) if n else to_rgba(QUIET, .06)
             ax.add_patch(Rectangle((x-.47, y-.47), .94, .94, color=colour, lw=0))
             if n: ax.text(x, y, f'{n:,}', ha='center', va='center', fontsize=8)
-    ax.set(yticks=range(len(rows)), yticklabels=[f'− {as_text(vocab[i], 22)}{GAP}{missed[i]:,}' for i in rows],
+    ax.set(yticks=range(len(rows)), yticklabels=[f'− {_short(vocab[i], .3*width, 9)}{GAP}{missed[i]:,}' for i in rows],
            xlim=(-.5, max(len(columns), 1)-.5), ylim=(max(len(rows), 1)-.5, -.5))
     ax.set_xticks(range(len(columns)), [f'+ {name}' for name in names], rotation=45, ha='left',
                   rotation_mode='anchor')
