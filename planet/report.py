@@ -141,7 +141,7 @@ def curves(run):
         torch.tensor(probs).float(), torch.tensor(truth), run.thresh if np.ndim(run.thresh) == 0 else None,
         (run.record.get('scores') or {}).get('f2_baseline'), WIDTH), 'F2 and accuracy at one threshold for all tags.')]
     drawn += [(result_plots.precision_recall_curves(probs, truth, run.vocab, pred, WIDTH), 'Precision and recall of '
-               'each tag, with its chips and average precision (AP). Up and right is better.'),
+               'each tag, with its average precision (AP) and how many chips have it. Up and right is better.'),
               (result_plots.threshold_curves(probs, truth, run.vocab, run.thresh, WIDTH), 'F2, precision and recall of '
                'each tag by its threshold, with the highest F2 and where it lies.')]
     unseen = [t for t, n in zip(run.vocab, truth.sum(0)) if not n]
@@ -199,7 +199,7 @@ def overlay(pixels, # `(height, width, 3)` uint8
 
 def maps(run):
     "Grad-CAM on a few chips."
-    if run.learn is None: raise Missing('the trained learner: give it to `write_report`, with the chips')
+    if run.learn is None: raise Missing('the trained learner; `write_report` takes one, such as the run\'s learner.pkl')
     chosen = [(row, i) for row, i in _to_explain(run) if run.pixels(row) is not None]
     if not chosen: raise Missing('a chip that is predicted to have a tag and whose picture can be read')
     rows, columns = zip(*chosen)
@@ -249,7 +249,7 @@ SECTIONS = [('scores', 'Scores', scores), ('rule', 'Decision rule', rule), ('chi
 
 def _section(run, made):
     try: return made(run)
-    except Missing as e: return _p(f'Not shown, for this is missing: {e}.', 'missing')
+    except Missing as e: return _p(f'Not shown. Missing: {e}.', 'missing')
     except Exception as e: # one section is not worth the page
         return _p(f"Could not be made ({type(e).__name__}: {' '.join(str(e).split())[:300]}).", 'missing')
 

@@ -74,9 +74,9 @@ def tag_outcomes(pred, truth, vocab, # as above
         for y, (count, word) in enumerate(zip(counts[key][order], words)):
             ax.annotate(word, (1, y), xytext=(right, 0), textcoords='offset points', ha='right', va='center',
                         fontsize=9, color=colour if count else QUIET)
-    names = [f'{_short(vocab[i], .36*width)}{GAP}{has[i]:,}' for i in order]
+    names = [f'{_short(vocab[i], .36*width, 9)}{GAP}{has[i]:,}' for i in order]
     ax.set(yticks=range(len(order)), yticklabels=names, ylim=(len(order)-.4, -.6), xlim=(0, 1), xticks=[])
-    ax.tick_params(axis='y', length=0)
+    ax.tick_params(axis='y', length=0, labelsize=9)
     fig.legend(frameon=False, loc='outside lower center', ncols=3, fontsize=8, handlelength=.9, columnspacing=.9,
                handletextpad=.5)
     return fig
@@ -92,7 +92,7 @@ def _panels(truth, vocab, width, title, x, y=''):
     for ax in axes[len(order):]: ax.set_axis_off()
     for n, (ax, i) in enumerate(zip(axes, order)):
         plain_axes(ax).set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, .5, 1], yticks=[0, .5, 1])
-        ax.set_title(f'{_short(vocab[i], width/columns - .3, 8)}\n{title(i)}', fontsize=7.5, loc='left')
+        ax.set_title(f'{_short(vocab[i], width/columns - .2, 8)}\n{title(i)}', fontsize=7.5, loc='left')
         ax.tick_params(labelsize=8, labelbottom=n + columns >= len(order))
         if n + columns >= len(order): ax.set_xlabel(x, fontsize=8)
         if y and n % columns == 0: ax.set_ylabel(y, fontsize=8)
@@ -109,8 +109,8 @@ def precision_recall_curves(probs, truth, vocab, # as above
     from sklearn.metrics import average_precision_score, precision_recall_curve
     probs, truth = _array(probs), _array(truth).astype(bool)
     counts = None if pred is None else outcome_counts(pred, truth)
-    fig, panels = _panels(truth, vocab, width, lambda i: f'{truth[:, i].sum():,} of {len(truth):,}, AP '
-                          f'{average_precision_score(truth[:, i], probs[:, i]):.2f}', 'recall', 'precision')
+    def title(i): return f'AP {average_precision_score(truth[:, i], probs[:, i]):.2f} ({truth[:, i].sum():,})'
+    fig, panels = _panels(truth, vocab, width, title, 'recall', 'precision')
     for ax, i in panels:
         precision, recall, _ = precision_recall_curve(truth[:, i], probs[:, i])
         at = slice(np.flatnonzero(recall == 1)[-1], None) # from there on fewer chips have the tag
@@ -204,13 +204,13 @@ def missed_and_predicted(pred, truth): # `(tags, tags)` counts
 
 def confused_tags(pred, truth, vocab, # as above
                   width:float=6.4,
-                  most:int=12, # rows, and columns
+                  most:int=None, # rows, and columns; by default as many as there is room for
                  ) -> Figure:
     "Confusion between tags: which tag is predicted where which is missed, in chips, with each row's misses."
-    counts, missed = missed_and_predicted(pred, truth), outcome_counts(pred, truth)['fn']
+    counts, missed, most = missed_and_predicted(pred, truth), outcome_counts(pred, truth)['fn'], most or int(2*width)
     rows, columns = ([i for i in np.argsort(-counts.sum(axis), kind='stable') if counts.sum(axis)[i]][:most]
                      for axis in (1, 0))
-    names = [_short(vocab[j], .3*width, 9) for j in columns]
+    names = [_short(vocab[j], .34*width, 9) for j in columns]
     fig = figure(width, .3*len(rows) + .75*max(map(text_width, names), default=1) + .8)
     ax = fig.subplots()
     ax.spines[:].set_visible(False)
@@ -221,7 +221,7 @@ def confused_tags(pred, truth, vocab, # as above
             colour = to_rgba(BLUE, .08 + .52*n/highest) if n else to_rgba(QUIET, .06)
             ax.add_patch(Rectangle((x-.47, y-.47), .94, .94, color=colour, lw=0))
             if n: ax.text(x, y, f'{n:,}', ha='center', va='center', fontsize=8)
-    ax.set(yticks=range(len(rows)), yticklabels=[f'− {_short(vocab[i], .3*width, 9)}{GAP}{missed[i]:,}' for i in rows],
+    ax.set(yticks=range(len(rows)), yticklabels=[f'− {_short(vocab[i], .34*width, 9)}{GAP}{missed[i]:,}' for i in rows],
            xlim=(-.5, max(len(columns), 1)-.5), ylim=(max(len(rows), 1)-.5, -.5))
     ax.set_xticks(range(len(columns)), [f'+ {name}' for name in names], rotation=45, ha='left',
                   rotation_mode='anchor')
