@@ -8,15 +8,21 @@ import torch
 
 __all__ = ['feature_layer', 'grad_cam']
 
-def _plain(x): return x.as_subclass(torch.Tensor) if isinstance(x, torch.Tensor) else None
+def _plain(x): return x.as_subclass(torch.Tensor) # fastai's `TensorImage` keeps what it is made from
 
 def _stages(model):
-    "The stages of a network's body, in the order in which they are defined."
+    "The stages of a network's body, and the stages inside those that are sequences (`blocks`, `layers`, `stages`)."
     body = model[0] if isinstance(model, torch.nn.Sequential) else model # fastai's networks are body and head
-    while len(stages := list(body.children())) == 1: body = stages[0]
-    return stages
+    while len(children := list(body.children())) == 1: body = children[0]
+    return [o for child in children for o in (*(child if isinstance(child, torch.nn.Sequential) else ()), child)]
 
-def _is_map(x): return x is not None and x.ndim == 4 and min(x.shape[1:]) > 1
+def _as_map(output, x):
+    "An output as `(batch, channels, rows, columns)`; `None` for tokens and pooled features."
+    if not isinstance(output, torch.Tensor) or output.ndim != 4: return None
+    height, width = x.shape[2:]
+    def is_scaled(rows, columns): return abs(rows*width - columns*height) < max(height, width)
+    if is_scaled(*output.shape[2:]): return output
+    return output.permute(0, 3, 1, 2) if is_scaled(*output.shape[1:3]) else None # channels last, as in Swin
 
 @contextmanager
 def _evaluating(model):
@@ -42,13 +48,14 @@ def feature_layer(model, # a network with a convolutional body
     """The layer for Grad-CAM: the body's last stage whose feature map has at least `least` rows and columns.
 
     Small images leave the last stage a map of 2 by 2, which locates nothing; where no stage has more, it is the last.
-    `ValueError` where no stage has a feature map `(batch, channels, height, width)`: a transformer of tokens. """
+    `ValueError` where the last stage has no feature map of rows and columns: a transformer of tokens. """
     found = []
     def keep(layer, inputs, output):
-        output = _plain(output)
-        if _is_map(output): found.append((layer, min(output.shape[2:])))
+        features = _as_map(output, x)
+        if features is not None: found.append((layer, min(features.shape[2:])))
+        elif getattr(output, 'ndim', 0) == 3: found.clear() # what came before reaches the head as tokens
     with _evaluating(model), _hooks(_stages(model), keep), torch.no_grad(): model(_plain(x))
-    if not found: raise ValueError(f'{type(model).__name__} has no stage with a spatial feature map')
+    if not found: raise ValueError(f'{type(model).__name__} ends in no feature map of rows and columns')
     return next((layer for layer, side in reversed(found) if side >= least), found[-1][0])
 
 def grad_cam(model, # a network with a convolutional body
@@ -69,5 +76,6 @@ def grad_cam(model, # a network with a convolutional body
         logits = _plain(model(x))
         columns = torch.as_tensor(columns, device=logits.device)
         gradient, = torch.autograd.grad(logits.gather(1, columns[:, None]).sum(), held[-1])
-    maps = (gradient.float().mean((2, 3), keepdim=True)*held[-1].detach().float()).sum(1).clamp(min=0).cpu()
+    weights, features = (_as_map(o, x).float() for o in (gradient, held[-1].detach()))
+    maps = (weights.mean((2, 3), keepdim=True)*features).sum(1).clamp(min=0).cpu()
     return maps/maps.amax((1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)

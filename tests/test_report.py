@@ -343,7 +343,20 @@ def test_the_feature_layer_has_enough_cells():
     model = nn.Sequential(nn.Sequential(*stages), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)))
     assert feature_layer(model, torch.zeros(1, 3, 64, 64)) is stages[4] # 4 by 4
     assert feature_layer(model, torch.zeros(1, 3, 32, 32)) is stages[3]
-    with pytest.raises(ValueError, match='no stage'): feature_layer(nn.Flatten(), torch.zeros(1, 3, 8, 8))
+    nested = nn.Sequential(nn.Sequential(stages[0], nn.Sequential(*stages[1:])), model[1]) # as timm's `stages`
+    assert feature_layer(nested, torch.zeros(1, 3, 32, 32)) is stages[3]
+    tokens = nn.Sequential(nn.Sequential(stages[0], nn.Flatten(2)), nn.Sequential(nn.Flatten(), nn.Linear(256, 2)))
+    with pytest.raises(ValueError, match='no feature map'): feature_layer(tokens, torch.zeros(1, 3, 8, 8))
+
+class ChannelsLast(nn.Module):
+    def forward(self, x): return x.permute(0, 2, 3, 1)
+class ChannelsFirst(nn.Module):
+    def forward(self, x): return x.permute(0, 3, 1, 2)
+
+def test_feature_maps_with_their_channels_last():
+    body, head = tiny()
+    model = nn.Sequential(nn.Sequential(*body, ChannelsLast()), nn.Sequential(ChannelsFirst(), *head))
+    assert torch.equal(grad_cam(model, spots(), [0, 1]), grad_cam(tiny(), spots(), [0, 1]))
 
 def test_maps_of_a_trained_learner_are_not_empty(tmp_path, drawn):
     from fastai.learner import load_learner
