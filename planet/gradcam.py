@@ -1,8 +1,6 @@
-"""Grad-CAM: which part of an image a convolutional network's output for one tag depends on (Selvaraju et al. 2017).
-
-Plain forward hooks: they work with frozen layers, in bf16, under autocast and in channels-last memory. (The
-`grad-cam` library takes neither bf16 nor fastai's `TensorImage`.)
-"""
+"Grad-CAM: which part of an image a convolutional network's output for one tag depends on (Selvaraju et al. 2017)."
+# Plain forward hooks: they work with frozen layers, in bf16, under autocast and in channels-last memory. (The
+# `grad-cam` library takes neither bf16 nor fastai's `TensorImage`.)
 from contextlib import contextmanager
 import torch
 

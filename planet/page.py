@@ -1,7 +1,5 @@
-"""Pieces of a self-contained HTML page: escaped text, figures as SVG that follow a dark or light screen, pictures.
-
-Nothing is fetched from a network, and no script runs.
-"""
+"Pieces of a self-contained HTML page: escaped text, figures as SVG that follow a dark or light screen, pictures."
+# Nothing is fetched from a network, and no script runs.
 import base64
 import io
 import re

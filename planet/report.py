@@ -1,8 +1,6 @@
-"""A run's HTML page: `report.html`, one self-contained file with scores, chips, curves and the options it was run with.
-
-It is made from the run's folder. A section whose material is gone says what is missing, one that fails says why; the
-rest of the page is there.
-"""
+"A run's HTML page: `report.html`, one self-contained file with scores, chips, curves and the options it was run with."
+# It is made from the run's folder. A section whose material is gone says what is missing, one that fails says why; the
+# rest of the page is there.
 from pathlib import Path
 import numpy as np
 import torch

@@ -1,8 +1,6 @@
-"""Plots of a scored validation set: intervals, outcomes by tag, precision-recall, thresholds, calibration, confusion.
-
-All take `probs` and `truth` `(chips, tags)`, or decisions `pred` of the same shape, and the `vocab` of their columns;
-a single label is a tag of which a chip has exactly one. Narrow figures (`width` in inches) fit a phone's screen.
-"""
+"Plots of a scored validation set: intervals, outcomes by tag, precision-recall, thresholds, calibration, confusion."
+# All take `probs` and `truth` `(chips, tags)`, or decisions `pred` of the same shape, and the `vocab` of their columns;
+# a single label is a tag of which a chip has exactly one. Narrow figures (`width` in inches) fit a phone's screen.
 import numpy as np
 import torch
 from matplotlib.colors import to_rgba

@@ -1,4 +1,4 @@
-"""What there is of a run, read from its folder: record, tables, decisions, and the files of its chips."""
+"What there is of a run, read from its folder: record, tables, decisions, and the files of its chips."
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
