@@ -14,6 +14,8 @@ from planet.run_files import Missing, read_run
 __all__ = ['SECTIONS', 'write_report']
 
 WIDTH = page.WIDTH # of a figure, in inches
+ENDS = dict(running='The run has not ended, or was killed', failed='The run failed',
+            interrupted='The run was interrupted', diverged='The training diverged') # what a status means
 SHEET, WORST, ERRORS, MAPS = 24, 12, 12, 8 # chips of each section
 ALIKE = 'These are drawn from the same chips that were scored: a threshold chosen here looks better than it is.'
 
@@ -257,8 +259,9 @@ def _head(run):
     title = f"{record.get('experiment', 'run')}: {name}"
     head = f'<header><h1>{page.text(title)}</h1>'
     if words := headline(run): head += _p(words, 'headline')
-    status = record.get('status', 'unknown')
-    warnings = [] if status == 'done' else [f"The run's status is {status}. {record.get('error') or ''}".strip()]
+    status, error = record.get('status', 'unknown'), record.get('error')
+    said = ENDS.get(status, f'The status of the run is {status}')
+    warnings = [] if status == 'done' else [f'{said}: {error}' if error else f'{said}.']
     warnings += run.notes + [str(w) for w in record.get('warnings') or []]
     return title, head + ''.join(_p(w, 'warning') for w in warnings) + '</header>'
 

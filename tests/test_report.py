@@ -194,12 +194,15 @@ def test_targets_are_matched_by_name(run, result):
     (run/'record.json').write_text(json.dumps(json.loads((run/'kept.json').read_text()) | dict(data={})))
     assert read_run(run).truth is None and 'targets.csv' in Page(write_report(run)).said('chips')
 
-@pytest.mark.parametrize('status', ['running', 'failed', 'interrupted', 'diverged'])
-def test_a_run_that_did_not_end(tmp_path, status):
-    (tmp_path/'record.json').write_text(json.dumps(dict(experiment='e', status=status, options=dict(lr=1))))
+@pytest.mark.parametrize('status,words', [
+    ('running', 'has not ended, or was killed: <why>'), ('failed', 'The run failed: <why>'),
+    ('interrupted', 'was interrupted: <why>'), ('diverged', 'training diverged: <why>')])
+def test_a_run_that_did_not_end(tmp_path, status, words):
+    (tmp_path/'record.json').write_text(json.dumps(dict(experiment='e', status=status, error='<why>',
+                                                        options=dict(lr=1))))
     HISTORY.to_csv(tmp_path/'history.csv', index=False)
     found = Page(write_report(tmp_path))
-    assert f'status is {status}' in found.said('') and 'svg' in found.tags and 'lr 1' in found.said('options')
+    assert words in found.said('') and 'svg' in found.tags and 'lr 1' in found.said('options')
     shown = 'learning', 'options', 'environment'
     assert all('Not shown' in found.said(name) for name, *_ in SECTIONS if name not in shown)
 
