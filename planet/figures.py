@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 __all__ = ['GOOD', 'BAD', 'MISSED', 'BLUE', 'PURPLE', 'QUIET', 'figure', 'plain_axes', 'grid', 'as_array', 'as_text',
            'text_width', 'wrap_words']
 
-GOOD, BAD, MISSED = '#1a7f37', '#cf222e', '#bf6900' # right (true positive), false positive, false negative
+GOOD, BAD, MISSED = '#1a7f37', '#cf222e', '#ad5f00' # right (true positive), false positive, false negative
 BLUE, PURPLE, QUIET = '#0969da', '#8250df', '#57606a' # what the plot is about; a second such; what it is compared with
 DPI = 100
 SIZE, LINES = 9, 14 # of a caption: its font in points, and how many lines it has at most

@@ -1,7 +1,7 @@
 "Every plot: a data set's tags and chips, the curves of a training, predictions beside the truth."
 # All return a matplotlib `Figure`, and no global state of matplotlib changes. A colour means one thing: green is
-# right, red a false positive, orange a false negative; blue and purple are what the plot is about, grey is what it is
-# compared with.
+# right, red a false positive, orange a false negative; blue and purple are what the plot is about (F2 is blue), grey is
+# what it is compared with; the decision rule is black.
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
@@ -104,23 +104,27 @@ def _limits(ax, values):
 
 def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_loss` and the metrics
                 things:str='chips', # what is trained on
+                width:float=10., # in inches
+                show=('loss', 'scores'), # which of the two, side by side
                ) -> Figure:
     "Learning curves: loss and metrics by epoch, with a line where fine-tuning of the whole network begins."
     metrics = [c for c in history if c not in ('epoch', 'stage', 'train_loss', 'valid_loss', 'time')]
-    fig = figure(10, 3.8)
-    left, right = (plain_axes(ax) for ax in fig.subplots(1, 2))
+    fig = figure(width, 3.8)
+    axes = {name: plain_axes(ax) for name, ax in zip(show, fig.subplots(1, len(show), squeeze=False)[0])}
     mark = dict(marker='o', ms=4) if len(history) <= 40 else {}
-    for column, label, colour in (('train_loss', 'training set', QUIET), ('valid_loss', 'validation set', BLUE)):
-        left.plot(history.epoch, history[column].astype(float), label=label, color=colour, **mark)
-    left.set_title('loss')
-    _limits(left, history[['train_loss', 'valid_loss']])
-    for i, column in enumerate(metrics):
-        colour = (BLUE, PURPLE)[i] if i < 2 else f'C{(0, 5, 6, 8, 9)[i % 5]}' # those that mean nothing else
-        right.plot(history.epoch, history[column].astype(float), label=as_text(column, 30), color=colour, **mark)
-    right.set_title(f'scores on the validation {things}')
-    _limits(right, history[metrics])
+    def draw(name, title, lines): # of `(column, label, colour)`
+        if name not in axes: return
+        for column, label, colour in lines:
+            axes[name].plot(history.epoch, history[column].astype(float), label=label, color=colour, **mark)
+        axes[name].set_title(title)
+        _limits(axes[name], history[[column for column, *_ in lines]])
+    draw('loss', 'loss', [('train_loss', 'training set', QUIET), ('valid_loss', 'validation set', BLUE)])
+    palette = BLUE, PURPLE, *(f'C{i}' for i in (0, 5, 6, 8, 9)) # those that mean nothing else
+    metrics.sort(key=lambda column: column != 'f2') # F2 is blue, as in the other figures
+    draw('scores', f'scores on the validation {things}',
+         [(column, as_text(column, 30), palette[i % 7]) for i, column in enumerate(metrics)])
     frozen = (history.stage == 'head').sum()
-    for ax in (left, right):
+    for ax in axes.values():
         ax.set_xlabel('epoch')
         ax.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
         if len(history): ax.set_xlim(history.epoch.min() - .4, history.epoch.max() + .4)
@@ -135,10 +139,11 @@ def score_against_threshold(probs, # `(chips, tags)` between 0 and 1
                             targs, # `(chips, tags)`, 0 or 1
                             thresh:float=None, # one to mark
                             baseline:float=None, # F2 of the best constant prediction
+                            width:float=6.4, # in inches
                            ) -> Figure:
     "F2 and `accuracy_multi` at every decision threshold: the two do not agree on the best one."
     curve = threshold_curve(probs, targs)
-    fig = figure(6.4, 4)
+    fig = figure(width, 4)
     ax = plain_axes(fig.subplots())
     for column, label, colour in (('fbeta', 'F2', BLUE), ('accuracy_multi', 'accuracy_multi', PURPLE)):
         best = curve[column].idxmax()
@@ -146,12 +151,12 @@ def score_against_threshold(probs, # `(chips, tags)` between 0 and 1
         ax.plot(curve.thresh, curve[column], color=colour, label=f'{label}, best {score:.3f} at {at:.2f}')
         ax.plot(at, score, 'o', color=colour)
     if thresh is not None and np.ndim(thresh) == 0:
-        ax.axvline(thresh, color=QUIET, ls=':', label=f'threshold {thresh:g}')
+        ax.axvline(thresh, color='black', ls=':', label=f'threshold {thresh:g}')
     if baseline is not None:
         ax.axhline(baseline, color=QUIET, ls='--', lw=1, label='F2 of the best constant prediction')
     ax.set(xlabel='decision threshold', ylabel='score on the validation set', xlim=(0, 1))
     _limits(ax, [*curve.fbeta, *curve.accuracy_multi, *([] if baseline is None else [baseline])])
-    fig.legend(frameon=False, loc='outside lower center', ncols=2, fontsize=9)
+    fig.legend(frameon=False, loc='outside lower center', ncols=2 if width > 6 else 1, fontsize=9)
     return fig
 
 def predictions_sheet(chips, # arrays `(height, width, 3)`, uint8, or floats between 0 and 1

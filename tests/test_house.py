@@ -18,13 +18,13 @@ tools
 course
 scenes
 inference
-report tracking
+report tracking run_files
 runs
 results
-plots tag_plots
+plots tag_plots result_plots page
 learner
 checkpoints
-callbacks backbones checkpoint_files
+callbacks backbones checkpoint_files gradcam
 weights
 data
 sources

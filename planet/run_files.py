@@ -1,0 +1,138 @@
+"What there is of a run, read from its folder: record, tables, decisions, and the files of its chips."
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+import numpy as np
+import pandas as pd
+from planet import page
+from planet.chips import from_folder
+from planet.cli import UserError
+from planet.figures import as_array
+from planet.images import open_chip
+
+__all__ = ['Missing', 'RunFiles', 'read_run']
+
+SIZE = 192 # of a picture, in pixels
+
+class Missing(Exception):
+    "What a section needs is not there."
+
+@dataclass
+class RunFiles:
+    "What there is of a run: its record, tables, decisions, and perhaps its chips and learner."
+    folder:Path
+    record:dict
+    history:pd.DataFrame = None
+    by_tag:pd.DataFrame = None # precision, recall and F2 of each tag
+    names:list = field(default_factory=list) # of the validation chips
+    vocab:list = field(default_factory=list)
+    probs:np.ndarray = None # `(chips, tags)`
+    truth:np.ndarray = None # the same shape, bool: a single label is one of the tags
+    single:bool = False # one label a chip?
+    files:dict = field(default_factory=dict) # name -> image file
+    limits:list = None # of the images, as `open_chip` takes them
+    learn:object = None # trained
+    notes:list = field(default_factory=list) # what a reader should know of these files
+
+    @property
+    def rule(self): return self.record.get('rule') or {}
+    @property
+    def thresh(self): return self.rule.get('thresh')
+    @property
+    def things(self): return f'{len(self.names):,} validation chips'
+
+    @property
+    def pred(self): # `(chips, tags)`, bool
+        "What the decision rule decides."
+        if self.probs is None: raise Missing('validation.csv, the table of probabilities')
+        if self.single: return np.arange(len(self.vocab)) == self.probs.argmax(1)[:, None]
+        if self.thresh is None: raise Missing('the decision rule in record.json')
+        return self.probs > np.asarray(self.thresh)
+
+    def decisions(self): # probs, truth, pred
+        "Probabilities, true tags and decisions; raises `Missing` where one is not there."
+        pred = self.pred
+        if self.truth is None: raise Missing('targets.csv, the true tags of the validation chips')
+        return self.probs, self.truth, pred
+
+    def losses(self): # `(chips, tags)`
+        "Binary cross-entropy of each tag on each chip; of a single label the cross-entropy, 0 for the other classes."
+        probs, truth, _ = self.decisions()
+        right = np.where(truth, probs, 1 if self.single else 1-probs)
+        return -np.log(np.clip(right, 1e-7, 1))
+
+    def pixels(self, row):
+        "A chip's picture, or `None` where it cannot be read."
+        try: return as_array(open_chip(self.files[self.names[row]], SIZE, self.limits))
+        except Exception: return None # gone or broken: the page says which
+
+    def card(self, row, note='', lines=None):
+        "A chip with its true positives, false negatives and false positives."
+        pixels = self.pixels(row)
+        shown = '<div class="gone">picture missing</div>' if pixels is None else page.picture(pixels, self.names[row])
+        return page.card([shown], self.name(row), self.outcomes(row) if lines is None else lines, note)
+
+    def name(self, row):
+        file = self.files.get(self.names[row])
+        return file.name if file else self.names[row]
+
+    def outcomes(self, row):
+        "The lines of a chip's card: true positives, false negatives, false positives, likeliest first."
+        probs, truth, pred = self.decisions()
+        order = np.argsort(-probs[row], kind='stable')
+        for kind, hit in (('good', truth & pred), ('missed', truth & ~pred), ('bad', pred & ~truth)):
+            for i in order:
+                if hit[row, i]: yield page.outcome(kind, self.vocab[i], probs[row, i])
+
+# ---- reading
+
+def _table(path, **kwargs):
+    if not path.is_file(): return None
+    try: return pd.read_csv(path, **kwargs)
+    except (ValueError, pd.errors.ParserError, UnicodeDecodeError): return None # empty or cut off
+
+def _targets(folder, names, vocab):
+    "True tags `(chips, tags)` as a run wrote them, in the order of `names`; `None` where they are not all there."
+    table = _table(folder/'targets.csv', dtype=str, keep_default_na=False)
+    if table is None or 'image_name' not in table: return None
+    table = table.drop_duplicates('image_name').set_index('image_name').reindex(names)
+    if table.isna().any(axis=None): return None
+    if list(table) == ['label'] and vocab != ['label']: return table.label.to_numpy()[:, None] == np.array(vocab)
+    return table[vocab].astype(float).to_numpy() > .5 if set(vocab) <= set(table) else None
+
+def read_run(folder, # of a run
+             learn=None, chips=None, result=None, # what is still in memory, as for `write_report`
+            ) -> RunFiles:
+    "Read what there is of a run from its folder; raises `UserError` where that has no readable record."
+    folder = Path(folder)
+    try: record = json.loads((folder/'record.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e: raise UserError(f'{folder}: no run with a readable record.json ({e})') from None
+    run = RunFiles(folder, record, _table(folder/'history.csv'),
+                   _table(folder/'tags.csv', index_col='tag', keep_default_na=False, na_values=dict.fromkeys(
+                       ('count', 'precision', 'recall', 'fbeta', 'average_precision', 'best_thresh'), ['', 'nan'])),
+                   single=(record.get('rule') or {}).get('kind') == 'argmax', learn=learn)
+    probs = _table(folder/'validation.csv', dtype=dict(image_name=str), index_col='image_name')
+    if result is not None:
+        run.names, run.vocab, run.probs = result.names, result.vocab, np.asarray(result.probs.detach().cpu().float())
+        targs = np.asarray(result.targs.cpu())
+        run.truth = targs > .5 if targs.ndim == 2 else targs[:, None] == np.arange(len(run.vocab))
+    elif probs is not None:
+        run.names, run.vocab, run.probs = [str(o) for o in probs.index], list(probs), probs.to_numpy(float)
+        run.truth = _targets(folder, run.names, run.vocab)
+    _find_pictures(run, chips)
+    return run
+
+def _find_pictures(run, chips):
+    "The image files of the validation chips, and their tags where the run's folder has none."
+    data, options = run.record.get('data') or {}, run.record.get('options') or {}
+    if chips is None and data.get('folder'):
+        try: chips = from_folder(data['folder'], label_delim=options.get('label_delim') or '')
+        except Exception: return # moved or deleted: sections say so
+    if chips is None: return
+    run.files, run.limits = dict(zip(map(str, chips.table.image_name), chips.paths)), chips.limits
+    if run.truth is None and run.probs is not None and set(run.vocab) <= set(chips.vocab):
+        rows = {str(name): i for i, name in enumerate(chips.table.image_name)}
+        if not set(run.names) <= set(rows): return
+        columns = [chips.vocab.index(tag) for tag in run.vocab]
+        run.notes.append("The run's folder has no targets.csv: the true tags are those of the chips' table today.")
+        run.truth = chips.targets[[rows[name] for name in run.names]][:, columns]
