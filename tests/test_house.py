@@ -20,6 +20,7 @@ scenes
 inference
 report tracking
 runs
+records comparison
 results
 plots tag_plots
 learner
