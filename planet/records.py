@@ -10,10 +10,12 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from planet.cli import UserError, near_names
+from planet.locks import locked
 
 __all__ = ['STATUSES', 'Record', 'read_record', 'list_runs', 'find_run', 'best_run']
 
-STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged'
+STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged', 'killed' # the last: says running, and is not
+LOCK = '.lock' # in a run's folder: held while the run goes on
 STAMP = re.compile(r'(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?![^-])') # what the folder of a run begins with
 BEST = 'f2', 'accuracy' # the score that `best` goes by: the first of these that a run has
 
@@ -25,8 +27,14 @@ class Record:
 
     @property
     def experiment(self) -> str: return self.facts['experiment']
-    @property
-    def status(self) -> str: return self.facts['status']
+    @cached_property
+    def status(self) -> str:
+        "How the run ended; a record that says running while its lock is free is that of a killed run."
+        said, lock = self.facts['status'], self.path/LOCK
+        if said != 'running' or not lock.exists(): return said
+        try:
+            with locked(lock, wait=False) as free: return 'killed' if free else said
+        except OSError: return said # somebody else's file
     @property
     def options(self) -> dict: return self.facts['options']
     @property

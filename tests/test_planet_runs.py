@@ -460,6 +460,19 @@ def test_prune_takes_what_ended_early_and_left_nothing(tmp_path, capsys):
     planet_runs.prune(out=str(tmp_path))
     assert 'none of 5 runs would go' in capsys.readouterr().out
 
+def test_a_killed_run_is_told_from_one_that_goes_on(tmp_path, capsys):
+    "The system lets a lock go when its process dies."
+    from planet.locks import locked
+    killed, running = (make_run(tmp_path, day, None, status='running') for day in (1, 2))
+    make_run(tmp_path, 3)
+    (killed/'.lock').touch()
+    with locked(running/'.lock'):
+        assert [r.status for r in list_runs(tmp_path)[0]] == ['done', 'running', 'killed']
+        planet_runs.list(out=str(tmp_path), status='killed')
+        assert '2026-01-01' in (said := capsys.readouterr().out) and '2026-01-02' not in said
+        planet_runs.prune(out=str(tmp_path), yes=True)
+        assert not killed.exists() and running.exists() and 'killed, without a checkpoint' in capsys.readouterr().out
+
 def test_prune_by_age_keeps_the_best_and_last_of_each(tmp_path):
     def sources(day, f2, source, **kwargs): return make_run(tmp_path, day, f2, data=dict(source=source), **kwargs)
     sources(1, .80, 'real'), sources(2, .88, 'real'), sources(3, .97, 'synthetic'), sources(4, .5, 'synthetic')

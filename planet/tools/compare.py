@@ -8,7 +8,7 @@ from planet.tools.text_table import interval, number, paragraph, print_json, sho
 
 __all__ = ['compare_runs', 'differences', 'circumstances']
 
-PERSONAL = 'out', 'name' # options that change nothing about a run
+PERSONAL = 'out', 'name', 'resume', 'track', 'wandb', 'wandb_mode' # options that change nothing about scores
 CAVEAT = ('the intervals cover the choice of validation chips, not the randomness of training: '
           'compare runs of several seeds before you believe a small difference')
 

@@ -1,7 +1,5 @@
-"""`planet-runs`: list, show, compare, report, repeat and prune runs. Each command is a few lines.
-
-RUN is the folder of a run, its name (`--name`), the beginning of its folder's name, `last`, or `best`: the one with the
-highest F2, whatever it was scored on.
+"""`planet-runs`: list, show, compare, report, repeat and prune runs. RUN is a run's folder, its name, the beginning of
+its folder's name, `last`, or `best`: the one with the highest F2, whatever it was scored on.
 """
 from typing import Annotated
 from planet.cli import run_command
@@ -9,7 +7,7 @@ from planet.cli import run_command
 def list(
     sort:str='time', # time (newest first), f2 or another score, seconds, experiment, arch, name or status
     experiment:str='', # only runs of this experiment; * stands for anything, as in the next three
-    status:str='', # only done, running, failed, interrupted or diverged ones
+    status:str='', # only done, running, failed, interrupted, diverged or killed ones
     arch:str='', # only those with this backbone
     name:str='', # only those of this name
     out:str='runs', # where the records are
@@ -58,7 +56,7 @@ def rerun(
 def prune(
     older_than:float=0, # also runs that are older than so many days
     experiment:str='', # only runs of this experiment; * stands for anything, as in the next three
-    status:str='', # only failed, interrupted, diverged, done or running ones
+    status:str='', # only failed, interrupted, diverged, killed or done ones
     arch:str='', # only those with this backbone
     name:str='', # only those of this name
     yes:bool=False, # delete them; without it they are only listed

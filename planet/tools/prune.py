@@ -10,6 +10,7 @@ from planet.tools.text_table import duration, paragraph, print_json, size, table
 __all__ = ['to_prune', 'prune_runs']
 
 DAY = 86400
+ENDED = 'failed', 'interrupted', 'diverged', 'killed'
 
 def _age(r): return time.time() - r.started.timestamp()
 
@@ -27,7 +28,7 @@ def _protected(records):
 def _why(r:Record, older_than):
     "Why a run may go, or ''."
     results = [*r.checkpoints, *(r.path/f for f in ('learner.pkl', 'validation.csv') if (r.path/f).exists())]
-    if r.status in ('failed', 'interrupted', 'diverged') and not results: return f'{r.status}, without a checkpoint'
+    if r.status in ENDED and not results: return f'{r.status}, without a checkpoint'
     quiet = time.time() - r.written
     if r.status == 'running':
         if quiet > DAY and not results: return f'running, but nothing was written for {duration(quiet)}'
@@ -45,7 +46,9 @@ def _delete(r):
     "Delete a run's folder; it is renamed first, so that an interruption leaves no half of a run."
     going = r.path.with_name(f'.{r.path.name}-deleted')
     if r.path.is_symlink(): raise UserError(f'{r.path} is a symbolic link: delete it by hand')
-    if read_record(r.path).facts != r.facts: raise UserError(f'{r.path} was written to just now: it is left alone')
+    now = read_record(r.path)
+    if (now.facts, now.status) != (r.facts, r.status):
+        raise UserError(f'{r.path} was written to just now: it is left alone')
     try:
         r.path.rename(going)
         shutil.rmtree(going)

@@ -1,7 +1,5 @@
-"""`planet-runs rerun`: run a recorded command again; say what changed since.
-
-Commit and versions are compared before the command starts. The fingerprints of data and weights are compared as soon as
-the new run has recorded its own, which is before it trains; scores at the end.
+"""`planet-runs rerun`: run a recorded command again. Commit and versions are compared before it starts, data and
+weights as soon as the new run has recorded theirs, which is before it trains, and scores at the end.
 """
 import importlib.util
 import inspect

@@ -71,7 +71,7 @@ def show_run(run, out='runs', # as in `find_run`
             ):
     "Print a run's record, its scores with intervals, its table by tag and its files."
     r = find_run(run, out)
-    if as_json: return print_json(dict(path=str(r.path), **r.facts))
+    if as_json: return print_json(dict(path=str(r.path), **r.facts | dict(status=r.status)))
     for label, text in _lines(r): say(*paragraph(label, text))
     if rows := score_rows(r):
         say('', *table(['score', '>value', '95 % interval', '>baseline'],
