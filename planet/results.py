@@ -134,8 +134,11 @@ class Result:
         return []
 
     def facts(self) -> dict:
-        "What a record says of this result."
-        return dict(scores=self.scores, rule=self.rule.facts())
+        "What a record says of this result; `together`: names of chips that are duplicates or of one scene."
+        sets = {}
+        for name, group in zip(self.names, self.groups or ()): sets.setdefault(group, []).append(name)
+        return dict(scores=self.scores, rule=self.rule.facts(),
+                    together=[same for same in sets.values() if len(same) > 1] or None)
 
 def _constant(r): return best_constant(r.train > 0.5).expand_as(r.truth)
 

@@ -37,7 +37,8 @@ def write_run(path, held_out, thresh=.2, **data):
     "A run's folder, as far as `explore` looks at it."
     path.mkdir()
     held_out.to_csv(path/'validation.csv', index=False, float_format='%.6g')
-    (path/'record.json').write_text(json.dumps(dict(options=dict(thresh=thresh), data=data)))
+    (path/'record.json').write_text(json.dumps(dict(
+        experiment='planet_resnet50', status='done', options=dict(thresh=thresh), data=data)))
     return path
 
 @pytest.fixture
@@ -69,16 +70,21 @@ def test_a_record_that_cannot_be_shown(tmp_path, chips):
     def told(run):
         with pytest.raises(UserError) as e: explore.read_run(run)
         return str(e.value)
-    assert 'no such folder' in told(tmp_path/'nowhere') and "a run's folder, such as" in told(tmp_path/'nowhere')
+    assert 'no such folder' in told(tmp_path/'nowhere') and "a run's folder, its name" in told(tmp_path/'nowhere')
     run = write_run(tmp_path/'2026-01-31T12-00-00Z', make_predictions(chips))
-    assert told(tmp_path) == f'`record` {tmp_path}: there is no record.json in it, did you mean {run}?'
+    assert told(tmp_path) == f'{tmp_path}: no record.json is in it, did you mean {run}?'
     (run/'validation.csv').rename(run/'elsewhere.csv')
-    assert 'has no validation.csv' in told(run) and 'planet_resnet50.py again' in told(run)
+    assert 'validation.csv is missing: run the experiment again' in told(run)
     (run/'validation.csv').write_text('')
     assert 'validation.csv is no table' in told(run)
-    for text in ('{"options": {}}', '{"options": {"thresh": "high"}}', '{"options": {"thresh": 20}}', '[]', '{"opt'):
+    named = dict(experiment='x', status='done')
+    for facts, why in ((named, 'has the threshold None'), (named | dict(options=dict(thresh=20)), 'the threshold 20'),
+                       (named | dict(rule=dict(kind='argmax')), 'is a run of single labels')):
+        (run/'record.json').write_text(json.dumps(facts))
+        assert why in told(run)
+    for text in ('[]', '{"options": {}}', '{"opt'):
         (run/'record.json').write_text(text)
-        assert 'record.json has no options.thresh' in told(run)
+        assert 'record.json is' in told(run)
 
 @pytest.mark.parametrize('spoil, told', [
     (lambda p: p.rename(columns={'image_name': 'name'}), 'no column image_name'),
@@ -97,7 +103,7 @@ def test_predictions_that_do_not_fit(chips, installed, spoil, told):
 
 def test_names_that_look_like_numbers_or_nothing(tmp_path):
     held_out = pd.DataFrame(dict(image_name=['007', 'NA', '1e3'], a=[.1, .2, .3], b=[.5, .6, .7]))
-    table, _ = explore.read_run(write_run(tmp_path/'run', held_out))
+    _, table, _ = explore.read_run(write_run(tmp_path/'run', held_out))
     assert list(table.image_name) == ['007', 'NA', '1e3'] and list(table.b) == [.5, .6, .7]
 
 def test_a_port_that_is_taken(drawn, installed, monkeypatch):

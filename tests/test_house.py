@@ -20,6 +20,7 @@ scenes
 inference
 report tracking run_files
 runs
+records comparison
 results
 plots tag_plots result_plots page
 learner

@@ -1,1 +1,1 @@
-"The commands `planet-data ...`: a module is called like its command."
+"The commands `planet-data ...` and `planet-runs ...`: a module is called like its command."

@@ -1,6 +1,5 @@
 """`planet-data explore`: browse chips, tags and a run's predictions in FiftyOne's app, and see which are wrong."""
 import errno
-import json
 import logging
 import os
 import signal
@@ -9,41 +8,24 @@ import sys
 import webbrowser
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
 from threading import Event
-import pandas as pd
 from planet.chips import from_folder
 from planet.cli import UserError, is_terminal, say
+from planet.records import find_run
 from planet.tools.fiftyone_dataset import WORST, check_installed, to_fiftyone
 
 __all__ = ['read_run', 'app']
 
-TABLE = 'validation.csv' # of a run: the probabilities of its validation set
-
 def read_run(
-    run, # a run's folder
-) -> tuple[pd.DataFrame, dict]: # probabilities of its validation set, and its record
-    "Read a run's probabilities (`validation.csv`) and its `record.json`; `UserError` where they are missing."
-    run = Path(run).expanduser()
-    if not (run/'record.json').is_file():
-        inside = sorted(run.glob('[!.]*/record.json')) or sorted(run.glob('[!.]*/[!.]*/record.json'))
-        near = (f", did you mean {inside[-1].parent}?" if inside else
-                ": give a run's folder, such as runs/planet_resnet50/2026-01-31T12-00-00Z")
-        wrong = 'there is no record.json in it' if run.is_dir() else 'no such folder'
-        raise UserError(f'{run}: {wrong}{near}', option='record')
-    try:
-        record = json.loads((run/'record.json').read_text())
-        if not 0 <= (thresh := float(record['options']['thresh'])) <= 1: raise ValueError(f'{thresh} is outside 0 to 1')
-    except (ValueError, TypeError, KeyError) as e:
-        raise UserError(f"{run/'record.json'} has no options.thresh to go by ({type(e).__name__}: {e}): "
-                        "give the folder of a planet_resnet50 run") from None
-    try: predictions = pd.read_csv(run/TABLE, dtype={'image_name': str}, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{run} has no {TABLE}, the predictions for its validation set: run "
-                        "experiments/planet_resnet50.py again, which writes it, and give that record") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
-        raise UserError(f"{run/TABLE} is no table of comma-separated values ({e}): run the experiment again") from None
-    return predictions, record
+    run, # a run's folder, its name, `last` or `best`
+) -> tuple: # its `Record`; the probabilities of its validation set; thresholds by tag, or one for all
+    "Read what a tagger predicted for its validation set; `UserError` where that is missing or damaged."
+    record = find_run(run)
+    if (thresh := record.thresh) is None:
+        raise UserError(f'{record.path} is a run of single labels: give one of planet_resnet50', option='record')
+    predictions = record.probabilities()
+    tags = [str(t) for t in record.data.get('vocab') or predictions.columns.drop('image_name')]
+    return record, predictions, dict(zip(tags, thresh)) if isinstance(thresh, list) else thresh
 
 def _check_port(address, port):
     "FiftyOne would attach itself to whatever app answers on a port that is taken."
@@ -71,7 +53,7 @@ def _has_browser():
     return is_terminal() and (sys.platform in ('darwin', 'win32') or any(map(os.environ.get, screens)))
 
 def app(folder, # folder with a label table and images
-        record='', # a run's folder, whose predictions to show
+        record='', # a run's folder or name, `last` or `best`: its predictions are shown
         port:int=5151, # where the app answers
         address:str='localhost', # and at which address of this machine: 0.0.0.0 lets others in
         keep:str='', # keep the dataset under this name; by default it goes with the app
@@ -79,10 +61,12 @@ def app(folder, # folder with a label table and images
     "Browse chips, and a run's predictions, in FiftyOne's app until Ctrl-C."
     check_installed()
     chips = from_folder(folder)
-    predictions, run = read_run(record) if record else (None, {})
+    run, predictions, thresh = read_run(record) if record else (None, None, .2)
     _check_port(address, port)
     say(f"{len(chips):,} chips, {len(chips.vocab)} tags, {chips.root}; FiftyOne starts, which takes some seconds")
-    thresh, left_out = run.get('options', {}).get('thresh', .2), run.get('data', {}).get('left_out', ())
+    rule = 'thresholds per tag' if isinstance(thresh, dict) else f'{thresh:g}'
+    if isinstance(thresh, dict): thresh = [thresh.get(tag, 1) for tag in chips.vocab] # other tags are refused below
+    left_out = run.data.get('left_out', ()) if run else ()
     name = keep or f'planet-{chips.root.resolve().name}-{os.getpid()}'
     dataset = to_fiftyone(chips, predictions, thresh, name, bool(keep), left_out)
     import fiftyone as fo
@@ -92,7 +76,7 @@ def app(folder, # folder with a label table and images
     signal.signal(signal.SIGTERM, signal.default_int_handler) # a polite kill tidies up as well
     try:
         shown, view = (dataset.load_saved_view(WORST), '?view=worst-chips') if record else (dataset, '')
-        if record: say(f"{len(predictions):,} validation chips, F2 {dataset.mean('f2'):.4f} at {thresh:g}; "
+        if record: say(f"{len(predictions):,} validation chips, F2 {dataset.mean('f2'):.4f} at {rule}; "
                        "shown first: the worst chips. Each tag's errors are saved views (top left)")
         with redirect_stdout(StringIO()): # it chats while it waits
             fo.launch_app(shown, port=port, address=address, remote=True)

@@ -41,7 +41,7 @@ def stats(
 
 def explore(
     folder:str, # folder with a label table and images
-    record:str='', # a run's folder (runs/planet_resnet50/...): shows its predictions as well
+    record:str='', # a run's folder or name, last or best: shows its predictions as well
     port:int=5151, # where the app answers
     address:str='localhost', # and at which address of this machine; 0.0.0.0 lets others in
     keep:str='', # keep the dataset under this name in FiftyOne's database; by default it goes with the app
