@@ -1,7 +1,7 @@
 """Multi-label tagging of satellite chips with fastai, from a label table to a scored tagger.
 
 - `planet.tools`, `planet.course`: the commands `planet-data ...`; the course's digits, pets, points, Titanic, two tasks
-- `planet.runs`, `planet.results`, `planet.plots`: a run's record; a scored validation set; every figure
+- `planet.tracking`, `planet.runs`, `planet.results`, `planet.plots`: W&B and others; a run's record; scores; figures
 - `planet.learner`, `planet.backbones`, `planet.callbacks`: a network and its weights; how it learns and predicts
 - `planet.data`, `planet.splits`: chips become `DataLoaders`; training and validation sets, folds
 - `planet.sources`, `planet.download`, `planet.synthetic`: the value of `data` becomes `Chips`; fetching; drawing
