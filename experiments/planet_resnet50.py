@@ -28,8 +28,9 @@ def main(
     from planet.results import evaluate
     from planet.runs import Run
     from planet.splits import split_chips
+    from planet.tracking import Tracking
 
-    with Run('planet_resnet50', o) as run:
+    with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
@@ -38,7 +39,7 @@ def main(
         learn = chip_learner(dls, o.arch, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
-        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints)
+        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
         result = evaluate(learn, chips, split)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

@@ -1,7 +1,7 @@
 """Multi-label tagging of satellite chips with fastai, from a label table to a scored tagger.
 
 - `planet.tools`, `planet.course`: commands `planet-data`, `planet-runs`; the course's digits, pets, Titanic ...
-- `planet.runs`, `planet.records`, `planet.report`, `planet.results`, `planet.plots`: a run's record, its page, its scores
+- `planet.runs`, `planet.records`, `planet.report`, `planet.tracking`: a run's record, its page, W&B and others
 - `planet.learner`, `planet.backbones`, `planet.callbacks`: a network and its weights; how it learns and predicts
 - `planet.data`, `planet.splits`: chips become `DataLoaders`; training and validation sets, folds
 - `planet.sources`, `planet.download`, `planet.synthetic`: the value of `data` becomes `Chips`; fetching; drawing

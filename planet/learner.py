@@ -220,8 +220,9 @@ def fine_tune(
     lr:float=3e-3, # base learning rate
     freeze_epochs:int=4, # with the head alone, before
     checkpoints=None, # `planet.checkpoints.Checkpoints`: saves each epoch, and resumes
+    cbs=None, # callbacks while it trains, such as `planet.tracking.Tracking`
 ): # -> `pd.DataFrame` with a row an epoch
     "Fine-tune in two stages as the course does, the head first and then all layers, with one table of results."
-    def fit(): learn.fine_tune(epochs, base_lr=lr, freeze_epochs=freeze_epochs)
+    def fit(): learn.fine_tune(epochs, base_lr=lr, freeze_epochs=freeze_epochs, cbs=cbs)
     with one_table(learn, freeze_epochs + epochs): checkpoints.train(learn, fit) if checkpoints else fit()
     return learn.history.table

@@ -2,6 +2,7 @@
 from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
 from planet.cli import UserError
+from planet.trackers import check_track
 
 __all__ = ['LIMITS', 'RUN_OPTIONS', 'check_options', 'chip_options', 'delegates', 'options']
 
@@ -9,7 +10,8 @@ LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 819
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
               folds=(0, 1000), fold=(0, 999), patience=(0, 10_000))
 
-RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic' # of scripts that record a run: others leave them out
+# of scripts that record a run: others leave them out
+RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wandb', 'wandb_mode'
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
@@ -46,6 +48,9 @@ def chip_options(
     resume:str='', # go on with a run that did not end: its folder, or a checkpoint in it; other options as then
     patience:int=0, # end a stage after so many epochs without a better validation score, and keep the best; 0: never
     deterministic:bool=False, # bit-equal results on a GPU as well, where training is slower by it
+    track:str='none', # experiment trackers, by comma: wandb, tensorboard, trackio, mlflow
+    wandb:bool=False, # short for --track wandb
+    wandb_mode:str='', # online or offline; by default online, or as WANDB_MODE says
 ) -> dict:
     "Options that all experiments on chips share: `@delegates(chip_options)` gives them to a `main(..., **kwargs)`."
     return dict(locals())
@@ -56,4 +61,5 @@ def options(shared:dict, # from `chip_options`
     "All options of a run as one value, checked; raises `UserError` for one outside its limits."
     found = AttrDict(shared | own)
     check_options(found)
+    check_track(found)
     return found

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from experiments import planet_resnet50
-from planet import backbones, learner, results, sources
+from planet import backbones, learner, results, sources, trackers
 from planet.cli import UserError
 
 page = (Path(__file__).resolve().parent.parent/'docs'/'extending.md').read_text(encoding='utf-8')
@@ -17,7 +17,8 @@ quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=0
 def registries_as_before():
     "What a recipe registers is gone after its test."
     kept = []
-    for owner, name in ((backbones, 'BACKBONES'), (learner, 'LOSSES'), (sources, 'SOURCES')):
+    for owner, name in ((backbones, 'BACKBONES'), (learner, 'LOSSES'), (sources, 'SOURCES'),
+                        (trackers, 'TRACKERS')):
         before = dict(registry := getattr(owner, name))
         kept.append((registry, before))
     yield
@@ -70,3 +71,12 @@ def test_a_metric(tmp_path, drawn, monkeypatch):
     record = train(tmp_path, drawn)
     low, high = record['scores']['exact_match_interval']
     assert 0 <= low <= record['scores']['exact_match'] <= high <= 1
+
+def test_a_tracker(tmp_path, drawn):
+    run('tracker')
+    record = train(tmp_path, drawn, track='jsonlines', epochs=2, freeze_epochs=1)
+    lines = [json.loads(o) for o in Path(record['tracking']['jsonlines']).read_text().splitlines()]
+    assert [o.get('epoch') for o in lines] == [1, 2, 3, None] and lines[0]['train_loss'] > 0
+    assert lines[-1]['status'] == 'done' and lines[-1]['f2'] == record['scores']['f2']
+    with pytest.raises(UserError, match='jsonline is unknown.*did you mean jsonlines'):
+        train(tmp_path, drawn, track='jsonline')

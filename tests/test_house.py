@@ -44,6 +44,7 @@ files
 locks
 provenance
 options
+trackers
 cli process
 '''.split('\n')[1:-1]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row.split()}
@@ -258,7 +259,8 @@ def test_the_constraints_hold_what_the_package_asks_for():
     from packaging.requirements import Requirement
     config = ConfigParser(delimiters='=')
     config.read(ROOT/'settings.ini', encoding='utf-8')
-    asked = [Requirement(r) for key in ('requirements', 'dev_requirements') for r in config['DEFAULT'][key].split()]
+    keys = 'requirements', 'dev_requirements', 'track_requirements'
+    asked = [Requirement(r) for key in keys for r in config['DEFAULT'][key].split()]
     held = {r.name: r for line in read(ROOT/'constraints.txt').split('\n') if line and line[0] != '#'
             for r in [Requirement(line)]}
     for r in asked:
