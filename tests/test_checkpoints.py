@@ -7,25 +7,14 @@ import multiprocessing
 import os
 import random
 import runpy
-import shutil
 import signal
 import sys
 import time
 from pathlib import Path
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from fastai.torch_core import set_seed
 from experiments import planet_resnet50
-from planet.checkpoint_files import find_checkpoints, pack, read_checkpoint, unpack
-from planet.checkpoints import Checkpoints, is_out_of_memory
-from planet.chips import from_folder
 from planet.cli import UserError
-from planet.data import tags_dls
-from planet.images import ChipStore
-from planet.learner import chip_learner, find_loss, fine_tune
-from planet.splits import random_split
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = dict(arch='resnet18', weights='none', size=32, bs=8, epochs=2, freeze_epochs=2, lr=.02)
