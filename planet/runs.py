@@ -42,7 +42,8 @@ class Run:
                 ):
         self.experiment, self.options = experiment, dict(options)
         self.home = Path(out or self.options.get('out') or 'runs').expanduser()/experiment
-        self.start, self.facts, self.learn, self.checkpoints, self.saved = time.time(), {}, None, None, None
+        self.start, self.facts, self.checkpoints, self.saved = time.time(), {}, None, None
+        self.learn = self.chips = None
         self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()
 
     def __enter__(self):
@@ -203,7 +204,7 @@ class Run:
         if self.saved: self.checkpoints.resume(self.saved, learn)
         if self.options.get('resume'):
             say(f'resume: {self.path} goes on from {self.saved.name if self.saved else "its start"}')
-        self.learn = learn # from here on the end of the run is recorded
+        self.learn, self.chips = learn, chips # from here on the end of the run is recorded
         weights = getattr(learn, 'weights', None)
         if weights == 'none': self.warn('training starts from random weights: expect much lower scores', shown=False)
         if chips.source.startswith('synthetic'):
@@ -216,6 +217,7 @@ class Run:
     def finish(self, learn, result, history=None, things='chips'):
         "Save what a trained learner reached: history, probabilities, scores and model first, then the figures."
         from planet import plots
+        from planet.report import write_report
         self.stage('figures')
         self.write_history() if history is None else self.table('history', history, index=False)
         self.result(result)
@@ -223,6 +225,8 @@ class Run:
         if self.checkpoints: self.checkpoints.close()
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
+        self.update(status='done') # as the page says; whatever still goes wrong changes it
+        self.optional('page report.html', write_report, self.path, learn, self.chips, result)
 
     def result(self, result, # from `planet.results.evaluate`
                name:str='validation', # of the table of probabilities
@@ -236,8 +240,12 @@ class Run:
 
     def figure(self, name:str, draw, *args, **kwargs):
         "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning."
-        try: draw(*args, **kwargs).savefig(self.path/f'{name}.png')
-        except Exception as e: self.warn(f"figure {name} could not be drawn ({type(e).__name__}: {plain_text(e)})")
+        self.optional(f'figure {name}', lambda: draw(*args, **kwargs).savefig(self.path/f'{name}.png'))
+
+    def optional(self, what:str, make, *args):
+        "Do something that a run can do without: an error is a warning."
+        try: make(*args)
+        except Exception as e: self.warn(f'{what} could not be drawn ({type(e).__name__}: {plain_text(e)})')
 
 def scores_report(scores:dict, # name -> number; `NAME_baseline` is what the score `NAME` has to beat
                   rows:dict, # what to call a score -> its name

@@ -43,7 +43,7 @@ def check_record(out, name, keys, files):
         assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
 
-TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'batch.png', 'losses.png',
+TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'report.html', 'batch.png', 'losses.png',
           'threshold.png', 'predictions.png'}
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
 
@@ -83,7 +83,8 @@ def test_a_tagger_on_real_chips(tmp_path, real_chips, real_weights):
 def test_the_weather(tmp_path, drawn):
     weather_resnet18.main(data=str(drawn), weights='none', size=32, epochs=1, freeze_epochs=0, out=str(tmp_path))
     record, folder = check_record(tmp_path, 'weather_resnet18', {'accuracy', 'accuracy_baseline', 'valid_loss'},
-        {'record.json', 'history.csv', 'classes.csv', 'validation.csv', 'learner.pkl', 'batch.png', 'losses.png'})
+        {'record.json', 'history.csv', 'classes.csv', 'validation.csv', 'learner.pkl', 'report.html', 'batch.png',
+         'losses.png'})
     assert pd.read_csv(folder/'classes.csv', index_col=0).to_numpy().sum() == record['data']['valid']
 
 def test_experiments_share_folds(tmp_path, drawn, capsys):

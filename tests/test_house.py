@@ -18,9 +18,10 @@ tools
 course
 scenes
 inference
-report tracking run_files
+tracking
 runs
-records comparison
+report
+run_files records comparison
 results
 plots tag_plots result_plots page
 learner
