@@ -16,7 +16,7 @@ from planet.cli import say, script
 from planet.options import chip_options, delegates, options
 
 @script
-@delegates(chip_options)
+@delegates(chip_options, but=['resume', 'patience'])
 def main(
     thresh:float=0.2, # a tag is predicted above this probability
     **kwargs,

@@ -76,8 +76,8 @@ class Checkpoints(Callback):
             if torch.cuda.is_available(): torch.cuda.empty_cache()
             self.warn(f'memory ran out with batches of {bs}: going on with batches of {bs//2}')
             self.start_over()
-            self.set_batch_size(learn, bs//2)
             learn.opt, self.found = None, self.load(saved[-1], learn, check=False)
+            for d in learn.dls.loaders: d.bs = max(1, d.bs//2)
             if hasattr(learn, 'progress'): learn.progress.done = 0
         if self.record: self.record.stage('evaluation')
         if self.patience and self.best and self.best['epoch'] < self.done: self.take_best(learn)
@@ -138,9 +138,6 @@ class Checkpoints(Callback):
         if self.record: self.record.warn(text)
         else: say(f'WARNING: {text}')
 
-    def set_batch_size(self, learn, bs):
-        for d, times in zip(learn.dls.loaders, (1, 2)): d.bs = bs*times # as `planet.data.chip_dls`
-
     # ---- saving
 
     def state(self, learn) -> dict:
@@ -156,7 +153,7 @@ class Checkpoints(Callback):
         "Write the checkpoint of an epoch; one that cannot be written is a warning."
         learn, path = self.learn, self.folder/f'epoch-{self.done}'
         facts = dict(stage=self.stage, epoch=epoch, over=over, done=self.done, since=self.since, best=self.best,
-                     early=self.early, bs=learn.dls.train.bs, identity=self.identity)
+                     early=self.early, bs=[d.bs for d in learn.dls.loaders], identity=self.identity)
         try:
             write_checkpoint(path, learn.model.state_dict(), self.state(learn), facts)
             best = self.best['epoch'] if self.best else self.done
@@ -190,7 +187,7 @@ class Checkpoints(Callback):
             raise UserError(f'{path} is damaged ({e}): {todo}', option='resume') from None
         if check and (differs := differences(found.facts['identity'], self.identity)):
             raise UserError(f"{path} was made with {'; '.join(differs)}", option='resume')
-        self.set_batch_size(learn, found.facts['bs'])
+        for d, bs in zip(learn.dls.loaders, found.facts['bs']): d.bs = bs # halved, where memory had run out
         for later in find_checkpoints(path.parent):
             if epoch_number(later) > epoch_number(path): shutil.rmtree(later, ignore_errors=True)
         return found

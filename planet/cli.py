@@ -27,7 +27,10 @@ class UserError(Exception):
     """
     def __init__(self, message:str, # one line; where `option` is given, the line goes on after its name: "0 is too few"
                  option:str=None, # name of the parameter whose value is wrong
-                ): super().__init__(f'`{option}` {message}' if option else message)
+                ):
+        # one from a process that loads batches comes with that process's traceback as its message
+        message = str(message).rpartition('planet.cli.UserError: ')[2].strip()
+        super().__init__(f'`{option}` {message}' if option else message)
 
 _options = set() # of the command that runs: names that `with_flags` may spell as options
 

@@ -148,6 +148,7 @@ SMALLER = 'take smaller batches (`bs`), smaller chips (`size`) or a smaller `arc
 THREADS = ('no more threads or processes can be started: raise the limit (ulimit -u, or pids of the container), '
            'or set OMP_NUM_THREADS=1 and `workers` 0')
 DAMAGED = 'a file of weights or a model is truncated or damaged: fetch it again, or train and export it again'
+KILLED = 'a process that loads batches was killed, as happens where memory runs out: fewer `workers`, or 0'
 FAULTS = ( # what the libraries say, in the order of asking, and what to tell
     (r'out of shared memory|shared memory object|allocate shared memory|</?torch_\w+>|Bus error',
      'shared memory (/dev/shm) is too small for what `workers` hand over: `workers` 0, or give it 1 GB or more'),
@@ -155,8 +156,7 @@ FAULTS = ( # what the libraries say, in the order of asking, and what to tell
     (r"can't allocate memory|Unable to allocate|Cannot allocate memory|out of memory|MemoryError",
      f'memory ran out: {SMALLER}'),
     (r"can't start new thread|Resource temporarily unavailable|pthread_create", THREADS),
-    (r'DataLoader worker.*(exited unexpectedly|killed by signal)',
-     'a process that loads batches was killed, as happens where memory runs out: fewer `workers`, or 0'),
+    (r'DataLoader worker.*(exited unexpectedly|killed by signal)', KILLED),
     (r'PytorchStreamWriter|unexpected pos|SafetensorError.*No space left',
      'a model could not be written, as happens on a full disk: free some space'),
     (r'PytorchStreamReader|central directory|Ran out of input|pickle data was truncated|invalid load key|'
@@ -192,6 +192,8 @@ def _raised_in(e, module):
 
 def explain(e:BaseException) -> 'str | None':
     "What to tell a user of an error of the machine, of torch or of matplotlib; `None` where a traceback helps more."
+    # a batch that was sent and not fetched yet when the process that made it was killed
+    if isinstance(e, (ConnectionError, EOFError)) and _raised_in(e, 'multiprocessing/reductions.py'): return KILLED
     if isinstance(e, OSError) and e.errno is not None:
         if told := _explain_os(e): return told
         # a seek beyond the end of a truncated file

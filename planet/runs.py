@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from planet.cli import UserError, near_names, say
+from planet.cli import UserError, say
 from planet.locks import locked
 from planet.process import ignored_signals, plain_text
 from planet.provenance import (
@@ -23,10 +23,9 @@ from planet.provenance import (
     versions,
     weights_fingerprint,
 )
+from planet.records import LOCK, find_run
 
 __all__ = ['Run', 'scores_report']
-
-LOCK = '.lock' # held while the run is on, so that its record tells a killed run from one that goes on
 
 def _word(text): return re.sub(r'[^\w.+]+', '-', str(text or '')).strip('-.')
 
@@ -75,37 +74,35 @@ class Run:
             raise UserError(why, option='out') from None
         raise UserError(f'{self.home.parent}: {self.home} already has a hundred runs of this second', option='out')
 
-    def reopen(self, run): # a folder, its name, or a checkpoint in it
+    def reopen(self, run): # a folder, the run's name, `last`, or a checkpoint in it
         "Go on in the folder of a run that did not end; its record is read, and changed only once training goes on."
         from planet.checkpoint_files import epoch_number, find_checkpoints, option_differences
-        path = next((p for p in (Path(run).expanduser(), self.home/run) if p.is_dir()), None)
-        if path is None: raise UserError(f'{run}: no such run{near_names(str(run), self.names())}', option='resume')
-        at = path if epoch_number(path) >= 0 else None
-        self.path = path.parent.parent if at else path
-        try: record = json.loads((self.path/'record.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError): raise UserError(f'{self.path} has no record.json', option='resume') from None
-        again = resume_command(record.get('command'), run)
-        if record['experiment'] != self.experiment:
-            raise UserError(f"{run} is a run of {record['experiment']}: {again}", option='resume')
-        if odd := option_differences(record['options'], self.options):
+        at = Path(run).expanduser() if epoch_number(Path(run)) >= 0 else None
+        record = find_run(at.parent.parent if at else run, self.home.parent)
+        self.path, facts = record.path, record.facts
+        again = resume_command(facts.get('command'), run)
+        if record.experiment != self.experiment:
+            raise UserError(f'{run} is a run of {record.experiment}: {again}', option='resume')
+        if odd := option_differences(record.options, self.options):
             raise UserError(f"{run} was made with {'; '.join(odd)}: {again}", option='resume')
-        if record['status'] == 'done': raise UserError(f'{run} is done: nothing is left to resume', option='resume')
+        if facts['status'] == 'done': raise UserError(f'{run} is done: nothing is left to resume', option='resume')
         for _ in range(40): # a worker process may hold the lock of a killed run for some seconds
             if self.context.enter_context(locked(self.path/LOCK, wait=False)): break
             time.sleep(.25)
         else: raise UserError(f'{run} is still running', option='resume')
+        self.options['name'] = record.name
         self.saved = at or next(reversed(find_checkpoints(self.path/'checkpoint')), None)
-        self.facts = {k: v for k, v in record.items() if k not in ('experiment', 'name', 'options', 'versions', 'error',
+        self.facts = {k: v for k, v in facts.items() if k not in ('experiment', 'name', 'options', 'versions', 'error',
                                                                    'seconds', 'stages', 'peak_memory')}
-        self.facts['resumed'] = [*record.get('resumed', []), self.saved.name if self.saved else 'start']
-        self.stages, self.start = record.get('stages', {}), self.start - record.get('seconds', 0)
-
-    def names(self): return [p.name for p in self.home.iterdir()] if self.home.is_dir() else []
+        self.facts['resumed'] = [*facts.get('resumed', []), self.saved.name if self.saved else 'start']
+        self.stages, self.start = facts.get('stages', {}), self.start - facts.get('seconds', 0)
 
     def __exit__(self, kind, error, trace):
         self.stage(None)
         with ignored_signals(), self.context: # a second Ctrl-C comes when the record is written
-            if kind is None: self.update(status='done')
+            if kind is None:
+                if self.checkpoints: self.checkpoints.close()
+                self.update(status='done')
             elif self.learn is None and (issubclass(kind, UserError) or self.options.get('resume')):
                 # a mistake that was found before any work was done; what is resumed is left as it was
                 if not self.options.get('resume'): shutil.rmtree(self.path, ignore_errors=True)
@@ -126,10 +123,9 @@ class Run:
             self.write_history()
             self.update(status=status, error=None if status == 'interrupted' else told)
         error.kept = str(self.path) # for the command line, which says where the rest lies
-        if self.checkpoints is None: return
-        if status != 'diverged': error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
-        elif saved := find_checkpoints(self.checkpoints.folder):
-            error.kept += f', and the last good epoch in {saved[-1]}'
+        if not (saved := find_checkpoints(self.path/'checkpoint')): return # it was asked for none
+        if status == 'diverged': error.kept += f', and the last good epoch in {saved[-1]}'
+        else: error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
 
     # ---- the record
 
@@ -222,7 +218,6 @@ class Run:
         self.write_history() if history is None else self.table('history', history, index=False)
         self.result(result)
         self.learner(learn)
-        if self.checkpoints: self.checkpoints.close()
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
         self.update(status='done') # as the page says; whatever still goes wrong changes it
