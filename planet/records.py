@@ -16,6 +16,7 @@ __all__ = ['STATUSES', 'Record', 'read_record', 'list_runs', 'find_run', 'best_r
 
 STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged', 'killed' # the last: says running, and is not
 LOCK = '.lock' # in a run's folder: held while the run goes on
+TABLES, LISTS = ('options', 'data', 'scores', 'git', 'device', 'versions', 'stages', 'peak_memory'), ('warnings',)
 STAMP = re.compile(r'(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?![^-])') # what the folder of a run begins with
 BEST = 'f2', 'accuracy' # the score that `best` goes by: the first of these that a run has
 
@@ -71,9 +72,8 @@ class Record:
 
     @property
     def checkpoints(self) -> list: # of paths
-        "The files of its checkpoints."
-        return sorted(p for top in self.path.glob('checkpoint*') for p in (top.rglob('*') if top.is_dir() else [top])
-                      if p.is_file() and not p.name.startswith('.'))
+        "The folders of its checkpoints, those that were written whole."
+        return sorted(p for p in self.path.glob('checkpoint/[!.]*') if p.is_dir() and any(p.iterdir()))
 
     # ---- tables
 
@@ -180,9 +180,13 @@ def read_record(folder) -> Record:
         raise UserError(f'{path} is damaged: {why}') from None
     if not isinstance(facts, dict) or not all(isinstance(facts.get(k), str) for k in ('experiment', 'status')):
         raise UserError(f'{path} is no record of a run: it lacks experiment and status')
-    for key in ('options', 'data', 'scores'):
-        if not isinstance(facts.get(key) or {}, dict):
-            raise UserError(f'{path} is damaged: {key} is no table of names and values')
+    data = facts.get('data')
+    for home, keys, kind, wanted in ((facts, TABLES, dict, 'table of names and values'), (facts, LISTS, list, 'list'),
+                                     (data, ('split', 'fingerprint'), dict, 'table of names and values'),
+                                     (data, ('vocab', 'left_out'), list, 'list')):
+        for key in keys:
+            if isinstance(home, dict) and not isinstance(home.get(key) or kind(), kind):
+                raise UserError(f'{path} is damaged: {key} is no {wanted}')
     return Record(folder, facts | dict(options=facts.get('options') or {}))
 
 def list_runs(out='runs', # where records lie, as in the experiments

@@ -115,6 +115,8 @@ def test_best_is_by_f2_and_by_accuracy_where_there_is_none(tmp_path):
 DAMAGED = {'': 'it is empty', '{"experiment": "x", "sta': 'it is no JSON, or half of it',
            '[1]': 'is no record of a run', '{"a": 1}': 'is no record of a run',
            '{"experiment": "x", "status": 3}': 'is no record of a run',
+           '{"experiment": "x", "status": "done", "device": "cpu"}': 'device is no table',
+           '{"experiment": "x", "status": "done", "data": {"vocab": "road"}}': 'vocab is no list',
            '{"experiment": "x", "status": "done", "options": [1]}': 'options is no table', '\0': 'no JSON',
            '{"experiment": "x", "status": "done", "scores": "high"}': 'scores is no table', '['*100_000: 'no JSON'}
 
@@ -233,6 +235,18 @@ def test_show_what_a_failed_run_has(tmp_path, capsys):
     make_run(tmp_path, 1, None, status='failed', error='ValueError: it broke\nhere', data=None, options=None)
     planet_runs.show('last', out=str(tmp_path))
     assert 'ValueError: it broke here' in fits(capsys.readouterr().out)
+
+@pytest.mark.skipif(os.name != 'posix', reason='a POSIX shell')
+def test_a_command_can_be_copied_from_the_screen(tmp_path, capsys):
+    "Its lines are one command to a shell."
+    command = ['python', 'experiments/planet_resnet50.py', '--data', 'a folder with  spaces', '--name', "it's",
+               *(f'--option_{i}=value' for i in range(12))]
+    make_run(tmp_path, 1, command=command)
+    planet_runs.show('last', out=str(tmp_path))
+    said = fits(capsys.readouterr().out)
+    typed = said[said.index('\ncommand') + len('\ncommand'):said.index('\ndata')]
+    shell = subprocess.run(['sh', '-c', f"set -- {typed}\nprintf '%s\\n' \"$@\""], capture_output=True, text=True)
+    assert typed.count('\n') >= 3 and shell.stdout.splitlines() == command and not shell.stderr
 
 # ---- compare
 
@@ -438,8 +452,11 @@ def test_prune_takes_what_ended_early_and_left_nothing(tmp_path, capsys):
     failed, stopped = make_run(tmp_path, 2, None, status='failed'), make_run(tmp_path, 3, None, status='interrupted')
     resumable = make_run(tmp_path, 4, None, status='interrupted')
     diverged = make_run(tmp_path, 5, None, status='diverged')
-    (resumable/'checkpoint').mkdir()
-    (resumable/'checkpoint'/'last.safetensors').write_bytes(b'x')
+    for run, name in ((resumable, 'epoch-1'), (stopped, '.epoch-1.part')): # the other was cut off while it was written
+        (run/'checkpoint'/name).mkdir(parents=True)
+        (run/'checkpoint'/name/'model.safetensors').write_bytes(b'x')
+    planet_runs.show(str(resumable))
+    assert f"resume='{resumable}'" in (said := capsys.readouterr().out) and '\nresume ' in said
     scored = with_tables(make_run(tmp_path, 6, None, status='failed'), *made(10))
     dead, alive = old(make_run(tmp_path, 7, None, status='running')), make_run(tmp_path, 8, None, status='running')
     damaged = make_run(tmp_path, 9)

@@ -3,7 +3,6 @@ weights as soon as the new run has recorded theirs, which is before it trains, a
 """
 import importlib.util
 import inspect
-import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,7 +11,7 @@ from planet.cli import UserError, say
 from planet.provenance import git_facts, versions
 from planet.records import find_run, read_record
 from planet.tools.compare import circumstances
-from planet.tools.text_table import paragraph, print_json
+from planet.tools.text_table import command_line, paragraph, print_json
 
 __all__ = ['command_of', 'changed', 'rerun_run']
 
@@ -123,7 +122,7 @@ def rerun_run(run, out='runs', # as in `find_run`
     record = find_run(run, out)
     command, before = command_of(record), circumstances(record, options=False)
     if as_json: return print_json(dict(run=str(record.path), command=command, changed=changed(before, _here())))
-    say(*paragraph('run', record.path), *paragraph('command', shlex.join(command)))
+    say(*paragraph('run', record.path), *command_line('command', command))
     if '--resume' in ' '.join(record.facts.get('command') or []): say(*paragraph('', 'from the start: no `resume`'))
     _tell('code', before, _here(), 'commit and versions')
     if dry_run: return 0

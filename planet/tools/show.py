@@ -2,8 +2,9 @@
 import csv
 import shlex
 from planet.cli import say
+from planet.provenance import resume_command
 from planet.records import Record, find_run
-from planet.tools.text_table import duration, interval, number, paragraph, print_json, size, table
+from planet.tools.text_table import command_line, duration, interval, number, paragraph, print_json, size, table
 
 __all__ = ['show_run', 'score_rows']
 
@@ -41,9 +42,12 @@ def _lines(r):
     stages = ', '.join(f'{k} {duration(v)}' for k, v in (facts.get('stages') or {}).items())
     yield 'started', (f"{r.started:%Y-%m-%d %H:%M:%S} UTC, took {duration(facts.get('seconds'))}"
                       + (f' ({stages})' if stages else ''))
-    if facts.get('command'): yield 'command', shlex.join(map(str, facts['command']))
+    if facts.get('command'): yield 'command', facts['command']
+    if r.checkpoints and r.status in ('interrupted', 'failed', 'killed'):
+        again = resume_command(facts.get('command'), r.path)
+        yield 'resume', shlex.split(again) if facts.get('command') else again
     if git: yield 'commit', f"{git.get('commit')}{', with changes that are not committed' if git.get('dirty') else ''}"
-    yield 'versions', ', '.join(f'{k} {v}' for k, v in (facts.get('versions') or {}).items() if v)
+    if found := facts.get('versions'): yield 'versions', ', '.join(f'{k} {v}' for k, v in found.items() if v)
     if device := facts.get('device'): yield 'device', ', '.join(f'{k} {v}' for k, v in device.items())
     if memory := facts.get('peak_memory'): yield 'memory', ', '.join(f'{k} {size(v)}' for k, v in memory.items())
     yield 'data', _data(r)
@@ -72,7 +76,7 @@ def show_run(run, out='runs', # as in `find_run`
     "Print a run's record, its scores with intervals, its table by tag and its files."
     r = find_run(run, out)
     if as_json: return print_json(dict(path=str(r.path), **r.facts | dict(status=r.status)))
-    for label, text in _lines(r): say(*paragraph(label, text))
+    for label, text in _lines(r): say(*(command_line if label in ('command', 'resume') else paragraph)(label, text))
     if rows := score_rows(r):
         say('', *table(['score', '>value', '95 % interval', '>baseline'],
                        [[label, number(v), interval(i), '' if b is None else number(b)] for _, label, v, b, i in rows]))

@@ -1,12 +1,14 @@
 "Plain text of at most 80 columns (or a terminal's width) for tables and paragraphs; JSON without NaN."
 import json
 import math
+import shlex
 import shutil
 import sys
 import textwrap
 from planet.cli import is_terminal, say
 
-__all__ = ['width', 'table', 'paragraph', 'shorten', 'number', 'interval', 'duration', 'size', 'print_json']
+__all__ = ['width', 'table', 'paragraph', 'command_line', 'shorten', 'number', 'interval', 'duration', 'size',
+           'print_json']
 
 def width() -> int:
     "Columns that a line may take: 80, or as many as the terminal has."
@@ -40,6 +42,17 @@ def paragraph(label:str, # at its left
     lines = textwrap.wrap(' '.join(str(text).split()), width() - indent, break_long_words=False,
                           break_on_hyphens=False) or ['']
     return [f'{label:<{indent}}{lines[0]}'.rstrip(), *(' '*indent + line for line in lines[1:])]
+
+def command_line(label:str, # at its left
+                 words, # of a command; or text that says what to call
+                 indent:int=10, # of the words
+                ) -> list: # of lines
+    "A command on lines that can be copied into a shell: they are broken between words and continued with a backslash."
+    if isinstance(words, str): return paragraph(label, words, indent)
+    whole = ' '.join(shlex.quote(str(w)).replace(' ', '\0') for w in words) # a quoted word is not broken
+    lines = textwrap.wrap(whole, width() - indent - 2, break_long_words=False, break_on_hyphens=False)
+    return [(f'{label:<{indent}}' if i == 0 else ' '*indent) + line.replace('\0', ' ') + ' \\'*(i < len(lines)-1)
+            for i, line in enumerate(lines)]
 
 def number(value, # or `None`
            sign:str='', # `+` to show it always
