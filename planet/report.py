@@ -151,8 +151,9 @@ def curves(run):
 def calibration(run):
     "Calibration before and after cross-fitted Platt scaling."
     probs, truth, _ = run.decisions()
-    if len(probs) < 20: raise Missing(f'enough chips: {len(probs)} are too few to fit a calibration on the others')
-    return page.figures((result_plots.reliability_diagram(probs, truth, width=WIDTH), 'Of all decisions to which about '
+    if len(set(run.groups or range(len(probs)))) < 20:
+        raise Missing(f'enough chips: {len(probs)} are too few to fit a calibration on the others')
+    return page.figures((result_plots.reliability_diagram(probs, truth, run.groups, width=WIDTH), 'Of all decisions to which about '
                          'this probability was given, how many were true. Platt scaling is fitted on other chips than '
                          'it is shown on (5 folds). Below: how many decisions there are.'), name='calibration')
 

@@ -29,6 +29,7 @@ class RunFiles:
     probs:np.ndarray = None # `(chips, tags)`
     truth:np.ndarray = None # the same shape, bool: a single label is one of the tags
     single:bool = False # one label a chip?
+    groups:list = None # of each chip: equal for duplicates and chips of one scene
     files:dict = field(default_factory=dict) # name -> image file
     limits:list = None # of the images, as `open_chip` takes them
     learn:object = None # trained
@@ -114,11 +115,13 @@ def read_run(folder, # of a run
     probs = _table(folder/'validation.csv', dtype=dict(image_name=str), index_col='image_name')
     if result is not None:
         run.names, run.vocab, run.probs = result.names, result.vocab, np.asarray(result.probs.detach().cpu().float())
-        targs = np.asarray(result.targs.cpu())
+        targs, run.groups = np.asarray(result.targs.cpu()), result.groups
         run.truth = targs > .5 if targs.ndim == 2 else targs[:, None] == np.arange(len(run.vocab))
     elif probs is not None:
         run.names, run.vocab, run.probs = [str(o) for o in probs.index], list(probs), probs.to_numpy(float)
         run.truth = _targets(folder, run.names, run.vocab)
+        same = {name: i for i, names in enumerate(record.get('together') or []) for name in names}
+        run.groups = [same.get(name, name) for name in run.names] if same else None
     _find_pictures(run, chips)
     return run
 

@@ -242,6 +242,15 @@ def test_a_single_label(tmp_path):
     worst = -probs[range(40), targs].log()
     assert list(lines(report.worst(read_run(run))))[0][:2] == (f'c{worst.argmax()}', f'loss {worst.max():.2f}')
 
+def test_calibration_keeps_duplicates_together(tmp_path, chips, result, monkeypatch):
+    seen, inner = [], result_plots.crossfit_calibrate
+    monkeypatch.setattr(result_plots, 'crossfit_calibrate',
+                        lambda *args, groups=None, **kwargs: [seen.append(groups), inner(*args, groups=groups, **kwargs)][1])
+    run = record(tmp_path/'run', result, together=[result.names[:2], result.names[5:8]])
+    report.calibration(read_run(run))
+    groups, = seen
+    assert len(set(groups)) == len(result) - 3 and groups[0] == groups[1] and groups[5] == groups[7] != groups[0]
+
 # ---- figures
 
 PRED = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 1, 1]], bool)
@@ -374,7 +383,7 @@ def test_maps_of_a_trained_learner_are_not_empty(tmp_path, drawn):
     split = random_split(chips, .4, 42)
     learn = chip_learner(tags_dls(chips, store, split, bs=12), 'resnet18', 'none')
     with quiet(learn): learn.fit(1, 1e-3)
-    result = evaluate(learn, chips.table.image_name[split.valid], AboveThreshold(.2))
+    result = evaluate(learn, chips, split, AboveThreshold(.2))
     run = record(tmp_path/'run', result, data=dict(folder=str(drawn)))
     html = report.maps(read_run(run, learn, chips, result))
     made = list(lines(html))
