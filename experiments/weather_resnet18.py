@@ -23,6 +23,7 @@ def main(
     from planet.backbones import find_backbone
     from planet.data import load_chips, weather_chips, weather_dls
     from planet.learner import chip_learner, fine_tune
+    from planet.report import write_report
     from planet.results import evaluate
     from planet.runs import Run
     from planet.splits import split_chips
@@ -42,4 +43,5 @@ def main(
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
         result = evaluate(learn, chips, split)
         run.finish(learn, result, history)
+        run.attempt('report.html', write_report, run.path, learn, chips, result)
         say('', result.report(), '', run.path)

@@ -236,8 +236,12 @@ class Run:
 
     def figure(self, name:str, draw, *args, **kwargs):
         "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning."
-        try: draw(*args, **kwargs).savefig(self.path/f'{name}.png')
-        except Exception as e: self.warn(f"figure {name} could not be drawn ({type(e).__name__}: {plain_text(e)})")
+        self.attempt(f'figure {name}', lambda: draw(*args, **kwargs).savefig(self.path/f'{name}.png'))
+
+    def attempt(self, what:str, make, *args, **kwargs):
+        "Make something that a run can do without, such as `write_report`; where it fails, that is a warning."
+        try: make(*args, **kwargs)
+        except Exception as e: self.warn(f"{what} could not be made ({type(e).__name__}: {plain_text(e)})")
 
 def scores_report(scores:dict, # name -> number; `NAME_baseline` is what the score `NAME` has to beat
                   rows:dict, # what to call a score -> its name

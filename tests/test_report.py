@@ -102,7 +102,8 @@ def test_scores_come_first_with_baselines_and_intervals(run, result):
     ((.3, .4), 'is worse than an answer that')])
 def test_the_headline_compares_with_the_baseline(tmp_path, interval, words):
     scores = dict(f2=.7, f2_baseline=.5, f2_interval=interval)
-    (tmp_path/'record.json').write_text(json.dumps(dict(scores=scores, rule=dict(kind='thresh', thresh=.2))))
+    (tmp_path/'record.json').write_text(json.dumps(dict(experiment='e', status='done', scores=scores,
+                                                        rule=dict(kind='thresh', thresh=.2))))
     assert words in report.headline(read_run(tmp_path))
 
 def test_the_rule_in_words(tmp_path, run, chips, result):
@@ -183,7 +184,7 @@ def test_one_chip_that_cannot_be_read(tmp_path, folder):
 def test_targets_are_taken_from_the_chips_where_a_run_has_none(run, result):
     (run/'targets.csv').unlink()
     found = read_run(run)
-    assert (found.truth == (np.asarray(result.targs) > .5)).all() and 'no targets.csv' in found.notes[0]
+    assert (found.truth == (np.asarray(result.targs) > .5)).all() and 'targets.csv' in found.notes[0]
 
 def test_targets_are_matched_by_name(run, result):
     table = pd.read_csv(run/'targets.csv').iloc[::-1]
@@ -244,8 +245,10 @@ def test_a_single_label(tmp_path):
 
 def test_calibration_keeps_duplicates_together(tmp_path, chips, result, monkeypatch):
     seen, inner = [], result_plots.crossfit_calibrate
-    monkeypatch.setattr(result_plots, 'crossfit_calibrate',
-                        lambda *args, groups=None, **kwargs: [seen.append(groups), inner(*args, groups=groups, **kwargs)][1])
+    def spy(*args, groups=None, **kwargs):
+        seen.append(groups)
+        return inner(*args, groups=groups, **kwargs)
+    monkeypatch.setattr(result_plots, 'crossfit_calibrate', spy)
     run = record(tmp_path/'run', result, together=[result.names[:2], result.names[5:8]])
     report.calibration(read_run(run))
     groups, = seen
