@@ -228,6 +228,12 @@ def test_a_section_that_fails_costs_nothing_else(run, monkeypatch):
     found = Page(write_report(run))
     assert 'ValueError: no <luck>' in found.said('worst') and '0.3' in found.said('rule')
 
+def test_a_page_that_fails_does_not_cost_the_run(tmp_path):
+    from planet.runs import Run
+    with Run('e', dict(out=str(tmp_path))) as run: run.attempt('report.html', write_report, tmp_path/'elsewhere')
+    record = json.loads((run.path/'record.json').read_text())
+    assert record['status'] == 'done' and 'report.html could not be made (UserError: ' in record['warnings'][0]
+
 def test_a_single_label(tmp_path):
     rng = torch.Generator().manual_seed(0)
     targs = torch.arange(40) % 3
