@@ -114,7 +114,7 @@ def read_run(folder, # of a run
         targs, run.groups = np.asarray(result.targs.cpu()), result.groups
     elif (probs := _checked(run, 'validation.csv', record.probabilities)) is not None:
         run.names, run.vocab = probs.image_name.tolist(), list(probs.columns.drop('image_name'))
-        run.probs = probs[run.vocab].to_numpy()
+        run.probs = np.array(probs[run.vocab]) # writable, which torch asks for
         targs = _checked(run, 'targets.csv', record.targets, run.names, run.vocab)
         same = {name: i for i, names in enumerate(facts.get('together') or []) for name in names}
         run.groups = [same.get(name, name) for name in run.names] if same else None
