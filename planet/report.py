@@ -119,7 +119,7 @@ def label_errors(run):
 def by_tag(run):
     "True positives, false negatives and false positives of each tag, and its precision, recall and F2."
     numbers = ''
-    if run.by_tag is not None:
+    if run.by_tag is not None and 'count' in run.by_tag:
         table = run.by_tag.sort_values('count', ascending=False)
         columns = [c for c in ('precision', 'recall', 'fbeta', 'average_precision') if c in table]
         heads = [dict(fbeta='F2', average_precision='AP').get(c, c) for c in columns]
@@ -151,10 +151,12 @@ def curves(run):
 def calibration(run):
     "Calibration before and after cross-fitted Platt scaling."
     probs, truth, _ = run.decisions()
-    if len(probs) < 20: raise Missing(f'enough chips: {len(probs)} are too few to fit a calibration on the others')
-    return page.figures((result_plots.reliability_diagram(probs, truth, width=WIDTH), 'Of all decisions to which about '
-                         'this probability was given, how many were true. Platt scaling is fitted on other chips than '
-                         'it is shown on (5 folds). Below: how many decisions there are.'), name='calibration')
+    if len(set(run.groups or range(len(probs)))) < 20:
+        raise Missing(f'enough chips: {len(probs)} are too few to fit a calibration on the others')
+    drawn = result_plots.reliability_diagram(probs, truth, run.groups, width=WIDTH)
+    return page.figures((drawn, 'Of all decisions to which about this probability was given, how many were true. Platt '
+                         'scaling is fitted on other chips than it is shown on (5 folds). Below: how many decisions '
+                         'there are.'), name='calibration')
 
 def confusion(run):
     "Which tag is predicted where which is missed."
@@ -253,7 +255,7 @@ def _section(run, made):
     except Exception as e: # one section is not worth the page
         return _p(f"Could not be made ({type(e).__name__}: {' '.join(str(e).split())[:300]}).", 'missing')
 
-def _head(run):
+def _head(run, at_end):
     record = run.record
     name = record.get('name') or run.folder.resolve().name
     title = f"{record.get('experiment', 'run')}: {name}"
@@ -261,7 +263,8 @@ def _head(run):
     if words := headline(run): head += _p(words, 'headline')
     status, error = record.get('status', 'unknown'), record.get('error')
     said = ENDS.get(status, f'The status of the run is {status}')
-    warnings = [] if status == 'done' else [f'{said}: {error}' if error else f'{said}.']
+    ended = status == 'done' or (status == 'running' and at_end)
+    warnings = [] if ended else [f'{said}: {error}' if error else f'{said}.']
     warnings += run.notes + [str(w) for w in record.get('warnings') or []]
     return title, head + ''.join(_p(w, 'warning') for w in warnings) + '</header>'
 
@@ -272,7 +275,7 @@ def write_report(folder, # of a run, with its record.json
                 ) -> Path: # the page
     "Write a run's page, `report.html` in its folder, from what is there; `UserError` where there is no record."
     run = read_run(folder, learn, chips, result)
-    title, head = _head(run)
+    title, head = _head(run, result is not None) # a run whose result is at hand is about to end
     said = dict(tags='By class', confusion='Confusion between classes') if run.single else {}
     whole = page.document(title, head, [(name, said.get(name, words), _section(run, made))
                                         for name, words, made in SECTIONS],

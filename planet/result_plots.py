@@ -167,6 +167,7 @@ def _wilson(share, n, z=1.96):
     return [(middle + side*half)/(1 + z*z/n) for side in (-1, 1)]
 
 def reliability_diagram(probs, truth, # as above
+                        groups=None, # `(chips,)` equal for duplicates and chips of one scene: never in two folds
                         folds:int=5, bins:int=10, width:float=6.4,
                        ) -> Figure:
     """Reliability diagram of all tags together, before and after cross-fitted Platt scaling, with the counts below.
@@ -174,7 +175,7 @@ def reliability_diagram(probs, truth, # as above
     Each chip's probabilities are calibrated by a fit on the other folds. The calibration error in the legend is the
     mean of the tags'. A thin line is the 95 % interval of a frequency (Wilson's, as if decisions were independent). """
     probs, truth = torch.as_tensor(_array(probs)).float(), torch.as_tensor(_array(truth)) > .5
-    after = crossfit_calibrate(probs, truth, folds=folds)
+    after = crossfit_calibrate(probs, truth, folds=folds, groups=groups)
     fig = figure(width, min(width, 5) + .9)
     top, low = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     plain_axes(top).plot([0, 1], [0, 1], color=QUIET, ls=':', lw=1, label='perfectly calibrated')

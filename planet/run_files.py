@@ -1,5 +1,4 @@
 "What there is of a run, read from its folder: record, tables, decisions, and the files of its chips."
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -9,6 +8,7 @@ from planet.chips import from_folder
 from planet.cli import UserError
 from planet.figures import as_array
 from planet.images import open_chip
+from planet.records import read_record
 
 __all__ = ['Missing', 'RunFiles', 'read_run']
 
@@ -29,6 +29,7 @@ class RunFiles:
     probs:np.ndarray = None # `(chips, tags)`
     truth:np.ndarray = None # the same shape, bool: a single label is one of the tags
     single:bool = False # one label a chip?
+    groups:list = None # of each chip: equal for duplicates and chips of one scene
     files:dict = field(default_factory=dict) # name -> image file
     limits:list = None # of the images, as `open_chip` takes them
     learn:object = None # trained
@@ -91,34 +92,34 @@ def _table(path, **kwargs):
     try: return pd.read_csv(path, **kwargs)
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError): return None # empty or cut off
 
-def _targets(folder, names, vocab):
-    "True tags `(chips, tags)` as a run wrote them, in the order of `names`; `None` where they are not all there."
-    table = _table(folder/'targets.csv', dtype=str, keep_default_na=False)
-    if table is None or 'image_name' not in table: return None
-    table = table.drop_duplicates('image_name').set_index('image_name').reindex(names)
-    if table.isna().any(axis=None): return None
-    if list(table) == ['label'] and vocab != ['label']: return table.label.to_numpy()[:, None] == np.array(vocab)
-    return table[vocab].astype(float).to_numpy() > .5 if set(vocab) <= set(table) else None
+def _checked(run, name, read, *args):
+    "A table of a run, or `None`; what is wrong with one that is there is noted."
+    try: return read(*args)
+    except UserError as e:
+        if (run.folder/name).is_file(): run.notes.append(str(e))
 
 def read_run(folder, # of a run
              learn=None, chips=None, result=None, # what is still in memory, as for `write_report`
             ) -> RunFiles:
     "Read what there is of a run from its folder; raises `UserError` where that has no readable record."
-    folder = Path(folder)
-    try: record = json.loads((folder/'record.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise UserError(f'{folder}: no run with a readable record.json ({e})') from None
-    run = RunFiles(folder, record, _table(folder/'history.csv'),
-                   _table(folder/'tags.csv', index_col='tag', keep_default_na=False, na_values=dict.fromkeys(
-                       ('count', 'precision', 'recall', 'fbeta', 'average_precision', 'best_thresh'), ['', 'nan'])),
-                   single=(record.get('rule') or {}).get('kind') == 'argmax', learn=learn)
-    probs = _table(folder/'validation.csv', dtype=dict(image_name=str), index_col='image_name')
+    record = read_record(folder)
+    facts = record.facts
+    scores = ('count', 'precision', 'recall', 'fbeta', 'average_precision', 'best_thresh')
+    run = RunFiles(record.path, facts, _table(record.path/'history.csv'),
+                   _table(record.path/'tags.csv', index_col='tag', keep_default_na=False,
+                          na_values=dict.fromkeys(scores, ['', 'nan'])),
+                   single=(facts.get('rule') or {}).get('kind') == 'argmax', learn=learn)
     if result is not None:
         run.names, run.vocab, run.probs = result.names, result.vocab, np.asarray(result.probs.detach().cpu().float())
-        targs = np.asarray(result.targs.cpu())
+        targs, run.groups = np.asarray(result.targs.cpu()), result.groups
+    elif (probs := _checked(run, 'validation.csv', record.probabilities)) is not None:
+        run.names, run.vocab = probs.image_name.tolist(), list(probs.columns.drop('image_name'))
+        run.probs = np.array(probs[run.vocab]) # writable, which torch asks for
+        targs = _checked(run, 'targets.csv', record.targets, run.names, run.vocab)
+        same = {name: i for i, names in enumerate(facts.get('together') or []) for name in names}
+        run.groups = [same.get(name, name) for name in run.names] if same else None
+    if run.names and targs is not None:
         run.truth = targs > .5 if targs.ndim == 2 else targs[:, None] == np.arange(len(run.vocab))
-    elif probs is not None:
-        run.names, run.vocab, run.probs = [str(o) for o in probs.index], list(probs), probs.to_numpy(float)
-        run.truth = _targets(folder, run.names, run.vocab)
     _find_pictures(run, chips)
     return run
 
@@ -134,5 +135,5 @@ def _find_pictures(run, chips):
         rows = {str(name): i for i, name in enumerate(chips.table.image_name)}
         if not set(run.names) <= set(rows): return
         columns = [chips.vocab.index(tag) for tag in run.vocab]
-        run.notes.append("The run's folder has no targets.csv: the true tags are those of the chips' table today.")
+        run.notes.append("The run has no readable targets.csv: the true tags are those of the chips' table today.")
         run.truth = chips.targets[[rows[name] for name in run.names]][:, columns]

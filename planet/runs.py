@@ -221,7 +221,7 @@ class Run:
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
         self.update(status='done') # as the page says; whatever still goes wrong changes it
-        self.optional('page report.html', write_report, self.path, learn, self.chips, result)
+        self.attempt('report.html', write_report, self.path, learn, self.chips, result)
 
     def result(self, result, # from `planet.results.evaluate`
                name:str='validation', # of the table of probabilities
@@ -235,12 +235,12 @@ class Run:
 
     def figure(self, name:str, draw, *args, **kwargs):
         "Draw `draw(*args, **kwargs)` and save it as `name`.png; a figure that fails is a warning."
-        self.optional(f'figure {name}', lambda: draw(*args, **kwargs).savefig(self.path/f'{name}.png'))
+        self.attempt(f'figure {name}', lambda: draw(*args, **kwargs).savefig(self.path/f'{name}.png'))
 
-    def optional(self, what:str, make, *args):
-        "Do something that a run can do without: an error is a warning."
-        try: make(*args)
-        except Exception as e: self.warn(f'{what} could not be drawn ({type(e).__name__}: {plain_text(e)})')
+    def attempt(self, what:str, make, *args, **kwargs):
+        "Make something that a run can do without, such as `write_report`; where it fails, that is a warning."
+        try: make(*args, **kwargs)
+        except Exception as e: self.warn(f"{what} could not be made ({type(e).__name__}: {plain_text(e)})")
 
 def scores_report(scores:dict, # name -> number; `NAME_baseline` is what the score `NAME` has to beat
                   rows:dict, # what to call a score -> its name

@@ -99,7 +99,7 @@ def test_a_figure_that_fails_costs_the_figure_alone(tmp_path, monkeypatch, capsy
     mnist_mlp.main(epochs=1, out=str(tmp_path))
     record, folder = last_record(tmp_path)
     assert names_in(folder) == DIGITS_RECORD - {'optimizers.png'} and 'accuracy' in record['scores']
-    assert 'optimizers could not be drawn (ValueError: no figure today)' in record['warnings'][0]
+    assert 'optimizers could not be made (ValueError: no figure today)' in record['warnings'][0]
 
 @pytest.fixture
 def mnist(tmp_path):

@@ -241,7 +241,7 @@ def test_a_figure_that_fails_is_a_warning(tmp_path, drawn, monkeypatch, capsys):
     monkeypatch.setattr(plots, 'predictions_sheet', fails)
     planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
     record, folder = last_record(tmp_path)
-    warning = 'figure predictions could not be drawn (ValueError: cannot be drawn)'
+    warning = 'figure predictions could not be made (ValueError: cannot be drawn)'
     assert record['status'] == 'done' and record['warnings'] == [warning]
     assert f'WARNING: {warning}' in capsys.readouterr().out
     assert (folder/'learner.pkl').exists() and not (folder/'predictions.png').exists()

@@ -102,7 +102,8 @@ def test_scores_come_first_with_baselines_and_intervals(run, result):
     ((.3, .4), 'is worse than an answer that')])
 def test_the_headline_compares_with_the_baseline(tmp_path, interval, words):
     scores = dict(f2=.7, f2_baseline=.5, f2_interval=interval)
-    (tmp_path/'record.json').write_text(json.dumps(dict(scores=scores, rule=dict(kind='thresh', thresh=.2))))
+    (tmp_path/'record.json').write_text(json.dumps(dict(experiment='e', status='done', scores=scores,
+                                                        rule=dict(kind='thresh', thresh=.2))))
     assert words in report.headline(read_run(tmp_path))
 
 def test_the_rule_in_words(tmp_path, run, chips, result):
@@ -183,7 +184,7 @@ def test_one_chip_that_cannot_be_read(tmp_path, folder):
 def test_targets_are_taken_from_the_chips_where_a_run_has_none(run, result):
     (run/'targets.csv').unlink()
     found = read_run(run)
-    assert (found.truth == (np.asarray(result.targs) > .5)).all() and 'no targets.csv' in found.notes[0]
+    assert (found.truth == (np.asarray(result.targs) > .5)).all() and 'targets.csv' in found.notes[0]
 
 def test_targets_are_matched_by_name(run, result):
     table = pd.read_csv(run/'targets.csv').iloc[::-1]
@@ -227,6 +228,12 @@ def test_a_section_that_fails_costs_nothing_else(run, monkeypatch):
     found = Page(write_report(run))
     assert 'ValueError: no <luck>' in found.said('worst') and '0.3' in found.said('rule')
 
+def test_a_page_that_fails_does_not_cost_the_run(tmp_path):
+    from planet.runs import Run
+    with Run('e', dict(out=str(tmp_path))) as run: run.attempt('report.html', write_report, tmp_path/'elsewhere')
+    record = json.loads((run.path/'record.json').read_text())
+    assert record['status'] == 'done' and 'report.html could not be made (UserError: ' in record['warnings'][0]
+
 def test_a_single_label(tmp_path):
     rng = torch.Generator().manual_seed(0)
     targs = torch.arange(40) % 3
@@ -241,6 +248,17 @@ def test_a_single_label(tmp_path):
     assert 'Could not be made' not in ''.join(found.text.values())
     worst = -probs[range(40), targs].log()
     assert list(lines(report.worst(read_run(run))))[0][:2] == (f'c{worst.argmax()}', f'loss {worst.max():.2f}')
+
+def test_calibration_keeps_duplicates_together(tmp_path, chips, result, monkeypatch):
+    seen, inner = [], result_plots.crossfit_calibrate
+    def spy(*args, groups=None, **kwargs):
+        seen.append(groups)
+        return inner(*args, groups=groups, **kwargs)
+    monkeypatch.setattr(result_plots, 'crossfit_calibrate', spy)
+    run = record(tmp_path/'run', result, together=[result.names[:2], result.names[5:8]])
+    report.calibration(read_run(run))
+    groups, = seen
+    assert len(set(groups)) == len(result) - 3 and groups[0] == groups[1] and groups[5] == groups[7] != groups[0]
 
 # ---- figures
 
@@ -374,7 +392,7 @@ def test_maps_of_a_trained_learner_are_not_empty(tmp_path, drawn):
     split = random_split(chips, .4, 42)
     learn = chip_learner(tags_dls(chips, store, split, bs=12), 'resnet18', 'none')
     with quiet(learn): learn.fit(1, 1e-3)
-    result = evaluate(learn, chips.table.image_name[split.valid], AboveThreshold(.2))
+    result = evaluate(learn, chips, split, AboveThreshold(.2))
     run = record(tmp_path/'run', result, data=dict(folder=str(drawn)))
     html = report.maps(read_run(run, learn, chips, result))
     made = list(lines(html))
