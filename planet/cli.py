@@ -177,7 +177,8 @@ def run_command(prog:str, # name of the program
     commands = {f.__name__: f for f in functions}
     name, *given = sys.argv[1:] or ['--help']
     if name in commands: _run(commands[name], f'{prog} {name}', given, interrupted)
-    def described(command, width=max(map(len, commands)) + 4):
+    width = max(map(len, commands)) + 4
+    def described(command):
         return textwrap.fill(commands[command].__doc__.strip().splitlines()[0], shutil.get_terminal_size().columns - 2,
                              initial_indent=f'  {command}'.ljust(width), subsequent_indent=' '*width)
     def overview():
