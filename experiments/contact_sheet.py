@@ -15,7 +15,7 @@ def main(
     names:bool=False, # with the names of their files
     out:str='chips.png', # the picture
 ):
-    "Draw a sheet of chips with their tags; every second one is a rare one, since the common ones look alike."
+    "Draw a sheet of chips with their tags; every second chip has a rare tag."
     check_options(dict(locals()))
     import numpy as np
     from planet.images import open_chip

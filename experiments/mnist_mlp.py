@@ -1,4 +1,4 @@
-"""Train a net of two linear layers to read digits, in plain PyTorch: no learner, nothing hidden.
+"""Train a net of two linear layers to read digits, in plain PyTorch, without a `Learner`.
 
     python experiments/mnist_mlp.py
     python experiments/mnist_mlp.py --data mnist --epochs 5

@@ -1,13 +1,13 @@
 """Facts of Kaggle's 'Planet: Understanding the Amazon from Space': tags, weather, quirks of the table, file layout.
 
-Nothing here reads a chip or the network; whatever is true of the competition's data alone stands here, once.
+All that is particular to the competition's data is here; nothing reads a chip or the network.
 """
 import csv
 from collections import Counter
 from pathlib import Path
 
 __all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING', 'ROWS_UNSORTED',
-           'NO_WEATHER', 'tag_sets', 'tag_counts', 'like_ours']
+           'NO_WEATHER', 'tag_sets', 'tag_counts', 'is_competition_vocab']
 
 COMPETITION = 'planet-understanding-the-amazon-from-space'
 folder = Path('data/planet') # where `planet-data get kaggle` puts the competition's files and `auto` finds them
@@ -36,6 +36,6 @@ def tag_counts(sets, # tuples of tags, or a `Counter` of them
         for tag in tags: counts[tag] += n
     return counts
 
-def like_ours(vocab) -> bool:
-    "Whether a vocab is that of the competition, or nearly so."
+def is_competition_vocab(vocab) -> bool:
+    "Whether a vocab is the competition's, or nearly so."
     return len(set(vocab) & set(TAGS)) > max(len(TAGS), len(vocab))/2

@@ -118,7 +118,7 @@ class Backbone:
         return self.plans[size, channels]
 
     def dry_run(self, size, channels, kwargs):
-        "`plan_for` without drawing random numbers, and without memory unless the model looks at its own weights."
+        "`plan_for` without drawing random numbers, and without memory unless the model reads its own weights."
         def on(device):
             with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
                 return self.plan_for(size, channels, kwargs)
@@ -179,7 +179,7 @@ class Backbone:
         changes = self.plan(size, channels)[0]
         model, classifier, finish = self.whole(learn, channels, changes)
         name = self.name + (f' for images of {size} pixels' if changes else '')
-        have = fit_state(state, model.state_dict(), classifier, path, name, partial(self.convert, model), who_fits)
+        have = fit_state(state, model.state_dict(), classifier, path, name, partial(self.convert, model), models_of)
         model.load_state_dict(have, strict=False)
         finish(model)
 
@@ -262,7 +262,7 @@ class TimmBackbone(Backbone):
         read = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
         return read(state, model) if read else state
 
-def who_fits(state) -> list: # of names
+def models_of(state) -> list: # of names
     "The torchvision models whose weights `state` could be."
     fits = []
     with torch.device('meta'):

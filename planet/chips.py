@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from planet import quality
-from planet.amazon import like_ours
+from planet.amazon import is_competition_vocab
 from planet.cli import UserError
 from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, images_in, match_images, stem, walk_images
 from planet.quality import Finding, count, notes, some, stop_at_faults
@@ -98,7 +98,7 @@ def _kaggles(root, vocab=()):
     "Whether a folder or its tags are the competition's: only then are its files to be had from Kaggle."
     ours = '-jpg', '-tif-v2', 'train_v2.csv.', 'train_classes.csv.' # folders and archives
     names = [p.name for p in root.iterdir() if p.name.startswith(('train', 'test'))]
-    return like_ours(vocab) or any(o in name for name in names for o in ours)
+    return is_competition_vocab(vocab) or any(o in name for name in names for o in ours)
 
 def table_path(root) -> Path:
     "The label table of a folder: the first of `TABLES` that is there, else the only table; `UserError` for none."

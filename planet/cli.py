@@ -79,7 +79,8 @@ def progress(items, # an iterable
     if is_watched():
         # not `tqdm.auto`: a notebook's own bar needs ipywidgets, and warns where they are missing
         from tqdm import tqdm
-        return tqdm(items, total=total, desc=label, leave=False)
+        # a terminal's bar can be erased; a notebook keeps what was shown, so what is quick there shows no bar
+        return tqdm(items, total=total, desc=label, leave=False, delay=0 if is_terminal() else 0.5)
     return _plain_progress(items, total, label)
 
 def _plain_progress(items, total, label):
@@ -179,11 +180,13 @@ def run_command(prog:str, # name of the program
     commands = {f.__name__: f for f in functions}
     name, *given = sys.argv[1:] or ['--help']
     if name in commands: _run(commands[name], f'{prog} {name}', given, interrupted)
-    width = max(map(len, commands))
+    width = max(map(len, commands)) + 4
+    def described(command):
+        return textwrap.fill(commands[command].__doc__.strip().splitlines()[0], shutil.get_terminal_size().columns - 2,
+                             initial_indent=f'  {command}'.ljust(width), subsequent_indent=' '*width)
     def overview():
         if name not in ('-h', '--help'):
             _stop(prog, f"no command {name}{near_names(name, commands, 1)} (there are {', '.join(commands)})", 2)
-        say(f'usage: {prog} COMMAND [options]', '',
-            *(f'  {c:<{width}}  {f.__doc__.strip().splitlines()[0]}' for c, f in commands.items()),
+        say(f'usage: {prog} COMMAND [options]', '', *map(described, commands),
             '', f'{prog} COMMAND --help lists the options of one')
     _leave_with(overview, prog, interrupted)

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from typing import NamedTuple
 from planet import amazon
-from planet.amazon import TAGS, WEATHER, like_ours, tag_counts, tag_sets
+from planet.amazon import TAGS, WEATHER, is_competition_vocab, tag_counts, tag_sets
 from planet.cli import UserError, near_names
 
 __all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_names', 'check_same_file',
-           'mend', 'check_readable', 'check_images', 'check_duplicates']
+           'remedy', 'check_readable', 'check_images', 'check_duplicates']
 
 class Finding(NamedTuple):
     "What one check found."
@@ -59,7 +59,7 @@ def check_table(names:list, # image names, a row a chip
     sets = [known[cell] for cell in tags]
     counts = tag_counts(sets)
     vocab = sorted(counts)
-    whole = like_ours(vocab) and len(names) == amazon.ROWS # all of the competition's table
+    whole = is_competition_vocab(vocab) and len(names) == amazon.ROWS # all of the competition's table
 
     if len(names) < 2: add('rows', f'a single chip in {where}', 'FAULT', todo="one is needed to train and one to score")
     elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note',
@@ -83,7 +83,7 @@ def check_table(names:list, # image names, a row a chip
     if not repeating: add('repeated tags', 'none in any row')
     elif whole and len(repeating) == amazon.ROWS_REPEATING: add('repeated tags', twice + quirk)
     else: add('repeated tags', f"{twice} (harmless: counted once)", 'note', repeating)
-    if like_ours(vocab):
+    if is_competition_vocab(vocab):
         odd = sum(n for cell, n in Counter(tags).items() if list(cell) != sorted(cell))
         told = f"{count(odd, 'row')} not in alphabetical order" if odd else 'alphabetical in every row'
         add('order of tags', told + quirk*(whole and odd == amazon.ROWS_UNSORTED))
@@ -100,7 +100,7 @@ def check_names(names:list) -> list[Finding]:
 
 def _check_spelling(vocab):
     "Tags of another data set are right as they are, unless two of them seem to be one; the competition's are known."
-    ours = like_ours(vocab)
+    ours = is_competition_vocab(vocab)
     unknown = [t + near_names(t, TAGS, 1) for t in vocab if t not in TAGS] if ours else []
     alike = {}
     for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', t.casefold()), []).append(t)
@@ -150,7 +150,7 @@ REMARKS = {'CMYK': "read as RGB (the competition's JPEGs have four components)",
            'RGBA': 'transparency is dropped', 'P': 'a palette, read as RGB',
            'I;16': SCALED, 'I;16B': SCALED, 'I': SCALED}
 
-def mend(bad) -> str:
+def remedy(bad) -> str:
     "What to do with files that cannot be read, from what is wrong with each."
     known = {'Permission denied': "allow yourself to read them (chmod u+r)",
              'mode ': "save them as RGB or grey of 8 bits",
@@ -164,7 +164,7 @@ def check_readable(names:list, # of all chips
     "The fault of files that cannot be read."
     named = [f'{name} ({why})' for name, why in zip(names, bad) if why]
     return Finding('files', f"{len(named):,} of {len(names):,} chips cannot be read", 'FAULT', named,
-                   f"{mend(filter(None, bad))}, or leave them out with `skip_bad`")
+                   f"{remedy(filter(None, bad))}, or leave them out with `skip_bad`")
 
 def check_images(names:list, # of the chips, as a user knows them
                  infos:list, # an `ImageInfo` of each

@@ -43,10 +43,10 @@ class Likeliest:
 
 @dataclass(frozen=True)
 class Score:
-    "One score of a result: how a report calls it, how it is computed, and what it has to beat."
+    "One score of a result: its label in the report, how it is computed, its baseline and its value for each chip."
     label:str # `{rule}` stands for the decision rule
     of:object # result -> number, or None where it cannot be computed
-    baseline:object = None # result -> the same for an answer that never looks at a chip
+    baseline:object = None # result -> the same for the best constant answer
     per_chip:object = None # result -> `(n,)` numbers whose mean the score is: it then has a confidence interval
 
 def _enough(r): return len(r if r.groups is None else set(r.groups)) >= 10 # for folds to tune on
@@ -54,8 +54,8 @@ def _enough(r): return len(r if r.groups is None else set(r.groups)) >= 10 # for
 class Result:
     """A scored validation set. A subclass says which `SCORES` there are and what one row of its table is.
 
-    `scores` maps each name to a number rounded to 5 digits, `NAME_baseline` to what it has to beat and
-    `NAME_interval` to its 95 % bootstrap interval over chips."""
+    `scores` maps each name to a number rounded to 5 digits, `NAME_baseline` to the baseline and `NAME_interval` to
+    the 95 % bootstrap confidence interval over chips."""
     SCORES, table_name, things = {}, 'table', 'validation chips'
 
     def __init__(self,
@@ -260,7 +260,7 @@ def evaluate(
     rule=None, # the decision rule; by default tags above the threshold of the loss function, or the likeliest class
     dl=None, # another `DataLoader` than that of the validation set
 ) -> Result:
-    "Score a learner on its validation set, beside the best that an answer which never looks at a chip can do."
+    "Score a learner on its validation set, with baselines (the best constant answers) and confidence intervals."
     from planet.learner import train_targets
     loss_func = learn.loss_func
     logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)

@@ -165,7 +165,7 @@ def find_folds(
         with suppress(OSError): part.unlink()
     return made
 
-def _misfit(path, why): return UserError(f'{path} {why}: mend it, or delete it and it is made again')
+def _misfit(path, why): return UserError(f'{path} {why}: fix it, or delete it and it is made again')
 
 def _read_names(path, columns):
     "A CSV of strings with a row a chip and the columns `image_name` and one of `columns`; `UserError` for any other."

@@ -90,7 +90,7 @@ def cooccurrence(chips, # `Chips`
                 ) -> Figure:
     """Co-occurrence matrix: how often a chip with the row's tag has the column's too, P(column | row), in percent.
 
-    Tags that attract one another stand together: the order is that of the leaves of a hierarchical clustering (average
+    Correlated tags are placed together: the order is that of the leaves of a hierarchical clustering (average
     linkage) by Yule's Q, a correlation of pairs that does not depend on how common the two tags are.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage

@@ -53,8 +53,8 @@ def is_readable(
     except Exception: return False # a damaged file fails in a dozen ways
     return True
 
-def bad(path, why):
-    "The error of a weights file."
+def faulty(path, why):
+    "The `UserError` for a weights file, with its path and what is wrong."
     return UserError(f'{path} {why}', option='weights')
 
 def read_weights(
@@ -66,26 +66,27 @@ def read_weights(
     """
     path = Path(path).expanduser()
     if not path.exists(): raise UserError(f'{path}: no such file (or auto, imagenet, none)', option='weights')
-    if not path.is_file(): raise bad(path, 'is no file: a .safetensors or .pth file is wanted')
+    if not path.is_file(): raise faulty(path, 'is no file: a .safetensors or .pth file is wanted')
     try: state = load_file(path)
-    except PermissionError: raise bad(path, 'cannot be read: permission denied') from None
+    except PermissionError: raise faulty(path, 'cannot be read: permission denied') from None
     # a file that is none of the two fails in a dozen ways: what went wrong is in the message
     except Exception as e:
         why = ' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]])
-        raise bad(path, f'is no readable .safetensors or .pth file of weights ({why})') from None
+        raise faulty(path, f'is no readable .safetensors or .pth file of weights ({why})') from None
     for _ in range(3):
         inner = [state[k] for k in WRAPPERS if isinstance(state.get(k), dict)] if isinstance(state, dict) else []
         if not inner: break
         state = inner[0]
     if not (isinstance(state, dict) and state and all(isinstance(v, torch.Tensor) for v in state.values())):
-        raise bad(path, 'holds no state dict (names and tensors)')
+        raise faulty(path, 'holds no state dict (names and tensors)')
     for name, v in state.items():
         if v.is_quantized or v.dtype in (torch.int8, torch.uint8):
-            raise bad(path, f'is quantised ({name} is {str(v.dtype).removeprefix("torch.")}): float weights are needed')
+            kind = str(v.dtype).removeprefix('torch.')
+            raise faulty(path, f'is quantised ({name} is {kind}): float weights are needed')
         # a variance that overflowed where weights were saved in 16 bits is harmless: its channel is normalised to 0
         overflow = name.endswith('running_var') and v.dtype == torch.float16 and not v.isnan().any()
         if v.is_floating_point() and not overflow and not torch.isfinite(v.float()).all():
-            raise bad(path, f'holds NaN or infinite numbers in {name}: take other weights')
+            raise faulty(path, f'holds NaN or infinite numbers in {name}: take other weights')
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 def stripped(state, depth=3):
@@ -124,7 +125,7 @@ def fit_state(
     classifier:tuple=(), # beginnings of names that do not count
     path='', name='', # of the file and of the model, for messages
     convert=None, # the model's own reader of other formats of its weights: `convert(state)`
-    who_fits=lambda state: [], # names of models that the weights would fit
+    models_of=lambda state: [], # names of models that the weights would fit
 ) -> dict: # those that are to be loaded
     """Match a state dict to a model: strip known prefixes, and say so; adapt a first convolution of 3 channels.
 
@@ -145,7 +146,7 @@ def fit_state(
             tries.append((len(odd), odd, have, found))
     _, odd, have, found = min(tries, key=lambda t: t[0])
     if differs := first_channels(have, want):
-        raise bad(path, f'does not fit: its first convolution takes {differs[1]} channels, images have {differs[2]}')
-    fits = who_fits(found)
-    raise bad(path, f"does not fit {name}: {len(odd)} tensors differ, such as {', '.join(odd[:2])}"
+        raise faulty(path, f'does not fit: its first convolution takes {differs[1]} channels, images have {differs[2]}')
+    fits = models_of(found)
+    raise faulty(path, f"does not fit {name}: {len(odd)} tensors differ, such as {', '.join(odd[:2])}"
               + (f'; it fits `arch` {" or ".join(fits)}' if fits else ''))

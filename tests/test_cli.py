@@ -180,6 +180,9 @@ def test_progress_is_labelled(capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines() == ['reading chips: 1 of 3', 'reading chips: 2 of 3']
     monkeypatch.setattr(cli, 'is_watched', lambda: True)
     assert list(progress(range(3), 3, 'reading chips')) == [0, 1, 2]
+    assert capsys.readouterr().err == '' # a notebook: its bars stay in the saved outputs, so a quick one is not shown
+    monkeypatch.setattr(cli, 'is_terminal', lambda: True)
+    assert list(progress(range(3), 3, 'reading chips')) == [0, 1, 2]
     assert 'reading chips' in capsys.readouterr().err
     monkeypatch.undo()
     assert list(progress(range(3), 3, 'reading chips')) == [0, 1, 2] and capsys.readouterr().out == '' # quick: no line

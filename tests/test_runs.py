@@ -70,7 +70,7 @@ def test_warnings_are_kept_once(tmp_path, capsys):
     with Run('x', {}, tmp_path) as run:
         for _ in range(2): run.warn('odd', shown=False)
         run.figure('f', lambda: 1/0)
-    assert record_of(run)['warnings'] == ['odd', 'figure f could not be drawn (ZeroDivisionError: division by zero)']
+    assert record_of(run)['warnings'] == ['odd', 'figure f could not be made (ZeroDivisionError: division by zero)']
     assert 'WARNING: figure f' in capsys.readouterr().out
 
 # ---- tables

@@ -217,7 +217,7 @@ def test_a_damaged_file_of_folds(chips, tmp_path, spoil):
     path = folds_file(chips, 2, 42, tmp_path)
     damaged = spoil(path.read_text())
     path.write_bytes(damaged.encode('latin1'))
-    with pytest.raises(UserError, match='mend it, or delete it and it is made again') as e:
+    with pytest.raises(UserError, match='fix it, or delete it and it is made again') as e:
         split_of(chips, folds=2, out=tmp_path)
     assert str(path) in str(e.value) and '\n' not in str(e.value)
     assert path.read_bytes() == damaged.encode('latin1'), 'it is not overwritten'

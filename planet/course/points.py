@@ -263,7 +263,7 @@ def load_images(points:Points,
         found = list(progress(pool.map(read, points.table.path), len(points), 'decoding images'))
     if bad := [f'{p} ({why})' for p, (im, why, _) in zip(points.table.path, found) if im is None]:
         raise UserError(f'{len(bad)} of {len(points)} images cannot be read, such as {bad[0]}: '
-                        'mend them, or take them out of the table')
+                        'fix them, or take them out of the table')
     images, shapes, orientations = zip(*found)
     sizes = np.array(shapes, float)
     check_inside(points, sizes)

@@ -1,4 +1,4 @@
-"Is a data set that is there all of it? Each function returns a word on what is missing, or ''."
+"Check that a downloaded data set is complete: each function says what is missing, or returns ''."
 from pathlib import Path
 from planet.chips import SUFFIXES, from_folder, read_table
 from planet.cli import UserError

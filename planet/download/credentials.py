@@ -72,7 +72,7 @@ def client_is_old() -> bool:
     except PackageNotFoundError: return False
 
 def find_credentials() -> tuple: # (where or `None`, environment variables that hand them to the client)
-    "Find the credentials, in the client's order; a `kaggle.json` that the client could not decode is handed over too."
+    "Find the credentials, in the client's order; a `kaggle.json` that the client could not decode is returned too."
     env, config = os.environ.get, config_file()
     if 'KAGGLE_KERNEL_RUN_TYPE' in os.environ and (token := _text(env('KAGGLE_API_V1_TOKEN') or '.')):
         return 'KAGGLE_API_V1_TOKEN', dict(KAGGLE_API_TOKEN=token)

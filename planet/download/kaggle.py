@@ -57,7 +57,7 @@ class Account:
                 ):
         self.where, self.environment, self.wait = *find_credentials(), wait
         if not self.where:
-            if fault := credentials_fault(): raise KaggleError('bad credentials', f'{fault}. Mend it, or {TOKEN}')
+            if fault := credentials_fault(): raise KaggleError('bad credentials', f'{fault}. Fix it, or {TOKEN}')
             raise KaggleError('no credentials', f'no Kaggle credentials were found: {TOKEN}')
         if client_is_old() and 'KAGGLE_API_TOKEN' in self.environment: # it sends the token, but wants a name and a key
             self.environment |= dict(KAGGLE_USERNAME='token', KAGGLE_KEY='token')

@@ -146,7 +146,7 @@ def conventional_mine(s, rng):
     s.clear(mask, c)
 
 def artisinal_mine(s, rng):
-    "Artisanal mines: pale sand heaps and turbid pools, turquoise to ochre, torn open along a watercourse"
+    "Artisanal mines: pale sand heaps and turbid pools, turquoise to ochre, along a watercourse"
     p = s.rivers[0] if s.rivers else winding_path(rng, .8, 150)
     band = blur(stroke([p], rng.uniform(20, 50)), 14)
     heaps = grain(rng, .9, 2.5)

@@ -193,7 +193,7 @@ def check_kaggle():
     from planet.download.credentials import TOKEN, credentials, credentials_fault, readable_by_others
     from planet.download.kaggle import access
     where, fault, open_files = credentials(), credentials_fault(), readable_by_others()
-    if not where: return ('fix', fault, f'mend it, or {TOKEN}') if fault else ('note', 'no credentials', TOKEN)
+    if not where: return ('fix', fault, f'fix it, or {TOKEN}') if fault else ('note', 'no credentials', TOKEN)
     state, todo = _within(DEADLINE, access)
     found = f'credentials in {where}' + (f'; {fault}' if fault else '')
     if state == 'ok':
@@ -214,7 +214,7 @@ def check_wandb():
         # what netrc says of a line that it cannot read may be the password
         except netrc.NetrcParseError as e:
             return ('note', f'{_short(path)} cannot be read near line {e.lineno}',
-                    'mend it: machine, login and password, each with its word')
+                    'fix it: machine, login and password, each with its word')
         where = _short(path) if entry and entry[2] else None
     mode = f", WANDB_MODE is {_env('WANDB_MODE')}" if _env('WANDB_MODE') in ('offline', 'disabled', 'dryrun') else ''
     if where: return 'ok', f'a key for {host} in {where}{mode}'

@@ -35,7 +35,7 @@ def stats(
     out:str='', # folder for the figures; by default FOLDER/stats
     label_delim:str='', # what separates tags: a character, space, or none where a cell is one tag; by default detected
 ):
-    "Count tags, tags a chip and tag sets; works from the table alone, without images."
+    "Count tags, tags per chip and tag sets; works from the table alone, without images."
     from planet.tools.stats import stats
     stats(folder, plot, out, label_delim)
 

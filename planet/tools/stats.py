@@ -1,4 +1,4 @@
-"What is in a folder of chips: how often each tag, how many tags a chip, which sets of them."
+"Statistics of a label table: chips per tag, tags per chip, the most common tag sets; and their figures."
 import re
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"Is a folder of chips whole? Its table, its tags and every image file, checked in one go and shown as a table."
+"Check a folder of chips: its label table, its tags and every image file, with all findings in one table."
 import os
 import shutil
 import textwrap
@@ -11,7 +11,7 @@ from planet.chips import existing_folder, read_folder
 from planet.cli import is_terminal
 from planet.files import FOLDERS, HELD_OUT, images_in, stem
 from planet.images import groups, read_infos, same_pixels
-from planet.quality import Finding, check_duplicates, check_images, count, mend, some
+from planet.quality import Finding, check_duplicates, check_images, count, remedy, some
 
 __all__ = ['Report', 'told', 'verify']
 
@@ -34,7 +34,7 @@ def told(state:str, # ok, note, fix or FAULT
 
 @dataclass
 class Report:
-    "What `verify` found: print it, ask whether it is `ok`, or look into its `table`."
+    "What `verify` found: print it, ask whether it is `ok`, or read its `table`."
     folder: Path
     table: pd.DataFrame # a row a check: `check`, `found`, `state` (ok, note or FAULT), `examples` (a list), `todo`
 
@@ -95,7 +95,7 @@ def _check_files(root, table, paths, workers):
     if bad := [i for i in range(n, len(files)) if infos[i].bad]:
         what = f"{len(bad):,} of {len(files)-n:,} beside the training images cannot be read"
         yield Finding('other files', what, 'note', [f'{names[i]} ({infos[i].bad})' for i in bad],
-                      f"{mend(infos[i].bad for i in bad)}: training does without them, predicting does not")
+                      f"{remedy(infos[i].bad for i in bad)}: training does without them, predicting does not")
     first = same_pixels(files, infos)
     yield check_duplicates(names[:n], [tags.get(name, ()) for name in found], first[:n])
     same = [g for g in groups(range(len(files)), lambda i: first[i]) if len(g) > 1]
