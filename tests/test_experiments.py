@@ -43,8 +43,8 @@ def check_record(out, name, keys, files):
         assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
 
-TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'report.html', 'batch.png', 'losses.png',
-          'threshold.png', 'predictions.png'}
+TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.pkl', 'report.html', 'batch.png',
+          'losses.png', 'threshold.png', 'predictions.png'}
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
 
 def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
