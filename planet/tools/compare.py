@@ -74,7 +74,9 @@ def compare_runs(runs:list, out='runs', # as in `find_run`
     "Print how two or more runs differ: options, scores with intervals, the paired difference of each to the first."
     if len(runs) < 2: raise UserError('name two runs at least to compare')
     records = [find_run(run, out) for run in runs]
-    if len({r.path.resolve() for r in records}) < len(records): raise UserError('a run is named twice: name others')
+    for i, r in enumerate(records):
+        if (same := [r.path.resolve() for r in records].index(r.path.resolve())) < i:
+            raise UserError(f'{runs[same]} and {runs[i]} are one run, {r.path}: name another')
     letters, differ = _letters(len(records)), differences(records)
     pairs, warnings = _compared(records, letters)
     if as_json:

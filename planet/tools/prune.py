@@ -10,6 +10,7 @@ from planet.tools.text_table import duration, paragraph, print_json, size, table
 __all__ = ['to_prune', 'prune_runs']
 
 DAY = 86400
+RESULTS = 'learner.pkl', 'model.pth', 'validation.csv'
 ENDED = 'failed', 'interrupted', 'diverged', 'killed'
 
 def _age(r): return time.time() - r.started.timestamp()
@@ -27,7 +28,7 @@ def _protected(records):
 
 def _why(r:Record, older_than):
     "Why a run may go, or ''."
-    results = [*r.checkpoints, *(r.path/f for f in ('learner.pkl', 'validation.csv') if (r.path/f).exists())]
+    results = [*r.checkpoints, *(f for f in RESULTS if (r.path/f).exists())]
     if r.status in ENDED and not results: return f'{r.status}, without a checkpoint'
     quiet = time.time() - r.written
     if r.status == 'running':

@@ -30,7 +30,8 @@ def _data(r):
     split = ', '.join(str(v) if k == 'kind' else f'{k} {v}' for k, v in (d.get('split') or {}).items())
     sets = f"{d.get('train', '?')} to train on, {d.get('valid', '?')} in the validation set"
     left_out = f"; {len(d['left_out'])} left out" if d.get('left_out') else ''
-    return (f"{d.get('source', '?')}: {d.get('chips', '?')} chips, {len(d.get('vocab') or [])} tags; {sets}"
+    things = 'chips' if split else 'examples' # digits, say
+    return (f"{d.get('source', '?')}: {d.get('chips', '?')} {things}, {len(d.get('vocab') or [])} tags; {sets}"
             f"{f' ({split})' if split else ''}{left_out}")
 
 def _lines(r):
