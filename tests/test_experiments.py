@@ -32,13 +32,13 @@ def command(name, *args, **kwargs):
 
 def check_record(out, name, keys, files):
     record, folder = last_record(out)
-    assert record['status'] == 'done' and not record.get('warnings')
+    assert record['status'] == 'done' and not [w for w in record.get('warnings', []) if 'could not be' in w]
     assert {'experiment', 'options', 'data', 'device', 'weights_used', 'scores', 'rule', 'versions',
             'seconds'} <= set(record)
-    assert folder.parent.name == name and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?', folder.name)
+    assert folder.parent.name == name and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-resnet\d\d(-\d+)?', folder.name)
     assert {'source', 'chips', 'vocab', 'train', 'valid'} <= set(record['data']) and keys <= set(record['scores'])
     assert record['versions']['torch'] and record['seconds'] > 0
-    assert {p.name for p in folder.iterdir()} == files
+    assert {p.name for p in folder.iterdir()} == files | {'targets.csv', 'checkpoint'}
     for png in folder.glob('*.png'):
         assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
@@ -242,7 +242,7 @@ def test_a_figure_that_fails_is_a_warning(tmp_path, drawn, monkeypatch, capsys):
     planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
     record, folder = last_record(tmp_path)
     warning = 'figure predictions could not be made (ValueError: cannot be drawn)'
-    assert record['status'] == 'done' and record['warnings'] == [warning]
+    assert record['status'] == 'done' and warning in record['warnings']
     assert f'WARNING: {warning}' in capsys.readouterr().out
     assert (folder/'learner.pkl').exists() and not (folder/'predictions.png').exists()
 
