@@ -43,7 +43,7 @@ def main(
         dls = reg.points_dls(points, images, sizes, flips, bs, workers)
         learn = reg.point_learner(dls, sizes, arch, weights)
         run.begin(learn, points)
-        run.figure('batch', reg.batch_grid, dls)
+        run.figure('batch', reg.points_batch, dls)
         history = reg.fit_points(learn, epochs, lr, freeze_epochs)
         scores, table = reg.score_points(learn, points, sizes)
 

@@ -12,7 +12,7 @@ from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
 from planet.quality import Finding, count
 
-__all__ = ['LabelTable', 'raw_table', 'read_text', 'clean', 'find_delim', 'split_tags', 'split_name']
+__all__ = ['LabelTable', 'raw_table', 'read_text', 'clean_text', 'find_delim', 'split_tags', 'split_name']
 
 NAMES = ('image_name', 'image', 'image_id', 'img', 'filename', 'file_name', 'fname', 'file', 'path', 'filepath',
          'file_path', 'image_path', 'name', 'id')
@@ -52,7 +52,7 @@ def read_text(path) -> tuple[str, str]: # the text, and its encoding
 
 HIDDEN = dict.fromkeys(map(ord, '\u200b\u200c\u200d\u2060\ufeff\u00ad')) # zero-width characters and the soft hyphen
 
-def clean(text:str) -> str:
+def clean_text(text:str) -> str:
     "`text` in Unicode's composed form (NFC), with plain spaces and without zero-width characters."
     if text.isascii(): return text
     text = unicodedata.normalize('NFC', text.translate(HIDDEN))
@@ -82,9 +82,9 @@ def _records(path):
     while not header[-1].strip(): header.pop() # a delimiter at the end of each line
     said = [f'encoding {encoding}']*(encoding != 'utf-8')
     said += [f'columns separated by {dict([(chr(9), "tabs")]).get(delim, repr(delim))}']*(delim != ',')
-    return [clean(h).strip() for h in header], rows, delim, said
+    return [clean_text(h).strip() for h in header], rows, delim, said
 
-def _header(names): return [re.sub(r'[\s-]+', '_', clean(n).strip().strip('"').casefold()) for n in names]
+def _header(names): return [re.sub(r'[\s-]+', '_', clean_text(n).strip().strip('"').casefold()) for n in names]
 
 def _columns(path, header):
     "Positions of the columns of names, tags, split and group; `None` for what there is not."
@@ -204,7 +204,7 @@ def _filled_rows(path, header, rows, name, tag, delim):
     if not filled: raise UserError(f"{path} has a header and no rows: it needs a row a chip")
     if blank := len(rows) - len(filled):
         findings.append(Finding('empty rows', f"{count(blank, 'row')} without any content left out", 'note'))
-    if changed := sum(not c.isascii() and clean(c) != c for _, row in filled for c in row):
+    if changed := sum(not c.isascii() and clean_text(c) != c for _, row in filled for c in row):
         found = f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters"
         findings.append(Finding('characters', found, 'note', todo="read as plain spaces, without them, and composed"))
     single = all(len(row) == 1 for _, row in filled)
@@ -213,7 +213,7 @@ def _filled_rows(path, header, rows, name, tag, delim):
         raise UserError(f"{path} separates columns by {delim!r} in its header and by {other!r} in its rows: use one")
     plain = []
     for line, row in filled:
-        row = [clean(c).strip() for c in row] + ['']*(len(header)-len(row))
+        row = [clean_text(c).strip() for c in row] + ['']*(len(header)-len(row))
         extra = row[len(header):]
         while extra and not extra[-1]: extra.pop()
         if extra and tag != len(header)-1:

@@ -77,7 +77,7 @@ def test_invented_passengers(passengers, tmp_path):
     many.to_csv(tmp_path/'many.csv', index=False)
     assert len(people.read_passengers(tmp_path/'many.csv')) == 20_000
 
-def test_the_held_out_passengers_teach_nothing(passengers):
+def test_nothing_leaks_from_the_validation_set(passengers):
     clean = titanic.clean(passengers)
     train, valid = titanic.folds(passengers.Survived)[0]
     before = titanic.Encode(clean.iloc[train])
@@ -110,7 +110,7 @@ def test_titles_ports_and_cabins():
     assert list(clean.cabin[:2]) == [False, True]
     assert not titanic.Encode(clean)(clean).isna().any().any()
 
-def test_every_passenger_is_held_out_once(passengers):
+def test_every_passenger_is_validated_once(passengers):
     parts = titanic.folds(passengers.Survived, 4, seed=3)
     assert sorted(np.concatenate([v for _, v in parts])) == list(range(300))
     assert all(not set(t) & set(v) for t, v in parts)
@@ -156,11 +156,17 @@ def test_bad_tables(tmp_path, how, said): fails(titanic_mlp, said, tmp_path, dat
 
 def test_no_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fails(titanic_mlp, 'planet-data get titanic fetches it into data/titanic, or give `data` train.csv', tmp_path)
+    fails(titanic_mlp, 'planet-data get titanic fetches it .*, or give `data` train.csv or synthetic', tmp_path)
     fails(titanic_mlp, '`data` none.csv: there is no none.csv', tmp_path, data='none.csv')
     (tmp_path/'data'/'titanic').mkdir(parents=True)
     (tmp_path/'data'/'titanic'/'train.csv').write_text(people.draw_passengers(30).to_csv(index=False))
     assert len(people.find_passengers()) == 30 == len(people.find_passengers('data/titanic'))
+
+def test_synthetic_passengers_need_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = people.find_passengers('synthetic')
+    assert len(found) == 891 and 'chance' not in found and found.attrs['source'] == 'synthetic passengers'
+    assert capsys.readouterr().out == f'data: 891 synthetic passengers, of whom {found.Survived.mean():.1%} survived\n'
 
 def test_more_folds_than_survivors(tmp_path):
     fails(titanic_mlp, '`folds` 39: 2 to', tmp_path, data=str(spoilt(tmp_path, lambda t: t)), folds=39)
@@ -307,7 +313,7 @@ def test_a_turned_clearing_keeps_its_point(drawn):
         at = ((y.view(-1, 2) + 1)*32).long().clamp(0, 63)
         far += [float(im[:, b-1:b+2, a-1:a+2].mean() - im.median()) for im, (a, b) in zip(x, at)]
     assert np.mean(np.array(far) > .02) > .9
-    fig = reg.batch_grid(dls, 4)
+    fig = reg.points_batch(dls, 4)
     for ax in fig.axes: # the ring lies on the picture, where the pixels are those of a clearing
         (x,), (y,) = ax.lines[-1].get_data()
         shown = ax.images[0].get_array()

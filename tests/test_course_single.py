@@ -250,7 +250,7 @@ def test_oddly_named_files(ten):
     assert {'pug_0.JPG', 'pug_2.webp'} <= {*found.table.image_name}
 
 def test_pets_drawn_by_code():
-    found = pets.find_pets('drawn')
+    found = pets.find_pets('synthetic')
     assert len(found) == 240 and found.vocab == sorted(BREEDS) and found.source == 'pets drawn by code'
 
 def test_the_folder_called_images(ten, tmp_path):

@@ -111,7 +111,7 @@ def test_targets_are_those_of_the_table(chips, store):
     for ds in (dls.train_ds, dls.valid_ds):
         for path, y in zip(ds.items, ds.tls[1]): assert y.bool().tolist() == of[path].tolist()
 
-def test_training_chips_turn_and_held_out_ones_do_not(chips, store):
+def test_training_chips_turn_and_validation_chips_do_not(chips, store):
     def views(dl): return {(x*255).round().byte().numpy().tobytes() for _ in range(60) for xs, _ in dl for x in xs}
     def turned(path):
         return {torch.rot90(f, k, (1, 2)).numpy().tobytes() for k in range(4)

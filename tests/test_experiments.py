@@ -48,7 +48,7 @@ TAGGER = {'record.json', 'history.csv', 'tags.csv', 'validation.csv', 'learner.p
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
 
 def test_a_tagger_on_synthetic_chips(tmp_path, capsys):
-    "A thousand chips, drawn for the occasion; little training, but better than any answer that never looks."
+    "A thousand chips, drawn for the occasion; little training, but better than any constant answer."
     planet_resnet50.main(data='synthetic', arch='resnet18', weights='none', size=64, epochs=3, freeze_epochs=0,
                          thresh=.2, tta=False, out=str(tmp_path))
     # on a busy machine the drawing says how far it is
@@ -124,7 +124,7 @@ def test_somebody_elses_chips(tmp_path, capsys):
     (tmp_path/'labels.csv').write_text('\n'.join(rows))
     planet_resnet50.main(**quick, data=str(tmp_path), out=str(tmp_path/'out'))
     record, _ = last_record(tmp_path/'out')
-    # 2 held-out chips
+    # 2 validation chips
     assert record['data']['vocab'] == ['Spring-barley', 'rape', 'wheat'] and record['scores']['f2_tuned'] is None
 
 def test_skipped_chips_are_recorded(tmp_path, folder):

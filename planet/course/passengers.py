@@ -44,7 +44,7 @@ def survival_chance(p): # from `draw_people`
 
 def draw_passengers(n:int=891, # passengers
                     seed:int=42,
-                   ) -> pd.DataFrame: # `COLUMNS`, and `chance`, which no passenger knew
+                   ) -> pd.DataFrame: # `COLUMNS`, and `chance`: the true probability of survival
     "Draw synthetic passengers and whether they survive, for machines without Kaggle's table."
     rng = np.random.default_rng(seed)
     p = draw_people(n, rng)
@@ -112,7 +112,7 @@ def without_repeats(table, path): # indexed by line
 
 # %% ../../nbs/13_passengers.ipynb #find-passengers
 HERE = Path('data/titanic/train.csv') # where `planet-data get titanic` puts it
-FETCH = 'planet-data get titanic fetches it into data/titanic, or give `data` train.csv'
+FETCH = 'planet-data get titanic fetches it into data/titanic, or give `data` train.csv or synthetic'
 
 def read_passengers(path, # Kaggle's train.csv, or a table with its columns
                    ) -> pd.DataFrame: # a row a passenger, with `COLUMNS`; `.attrs['repeated']`: rows that were left out
@@ -137,9 +137,14 @@ def titles(names): # such as `Braund, Mr. Owen Harris`, in any case
     return found.map(TITLES).fillna('Other') # officers, clergy, nobility: too few for a column each
 
 # %% ../../nbs/13_passengers.ipynb #find-passengers-said
-def find_passengers(data='auto', # `auto` (data/titanic/train.csv), or Kaggle's train.csv, or the folder it lies in
+def find_passengers(data='auto', # `auto` (data/titanic/train.csv), `synthetic`, or Kaggle's train.csv or its folder
                    ) -> pd.DataFrame: # as `read_passengers` gives it
     "Find and read the table of passengers; says in one line what was found."
+    if data == 'synthetic':
+        table = draw_passengers().drop(columns='chance')
+        table.attrs = dict(source='synthetic passengers', repeated=0)
+        say(f'data: {len(table):,} synthetic passengers, of whom {table.Survived.mean():.1%} survived')
+        return table
     path = HERE if data == 'auto' else Path(data).expanduser()
     if path.is_dir(): path = path/'train.csv'
     try: path = existing_file(path)

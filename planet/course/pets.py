@@ -33,17 +33,17 @@ from ..runs import scores_report
 
 # %% ../../nbs/11_pets.ipynb #pets-folder
 def find_folder(
-    data:str='auto', # `auto`: the Oxford-IIIT pets, cached or fetched; `drawn`: by code; or a folder
+    data:str='auto', # `auto`: the Oxford-IIIT pets, cached or fetched; `synthetic`: drawn by code; or a folder
 ) -> Path:
     "Find the folder of pictures that `data` names."
-    if data == 'drawn':
-        from planet.synthetic import pets as drawn
-        root = drawn.pets_folder()
+    if data == 'synthetic':
+        from planet.synthetic import pets as synthetic
+        root = synthetic.pets_folder()
     elif data == 'auto':
         from planet.download.fastai_sets import fastai_set
         try: root = fastai_set('pets')
         except UserError as e:
-            raise UserError(f'auto: {e} (planet-data get pets); or name a folder, or drawn', option='data') from None
+            raise UserError(f'auto: {e} (planet-data get pets); or a folder, or synthetic', option='data') from None
     else: root = existing_folder(data)
     return root/'images' if (root/'images').is_dir() else root # as the Oxford pets are unpacked
 
@@ -76,7 +76,7 @@ def find_pets(
     vocab = sorted(set(breeds))
     if len(vocab) < 2: raise UserError(f'{root}: all {len(paths)} images are of one breed, {vocab[0]}: two are needed')
     table = pd.DataFrame(dict(image_name=[p.name for p in paths], tags=[[b] for b in breeds], path=paths))
-    source = dict(auto='Oxford-IIIT pets', drawn='pets drawn by code').get(data, str(root))
+    source = dict(auto='Oxford-IIIT pets', synthetic='pets drawn by code').get(data, str(root))
     where = str(root).replace(str(Path.home()), '~', 1)
     say(f'data: {len(paths):,} pictures of {len(vocab)} breeds ({sum(map(is_cat, vocab))} of cats), {where}')
     return Chips(table, vocab, source, root)

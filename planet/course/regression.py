@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRUE_POINT', 'PRED_POINT', 'points_grid', 'RowOf', 'ImageOf', 'PointOf', 'moving', 'Squeeze', 'points_dls',
-           'batch_grid', 'pixel_error', 'pixels', 'mean_point', 'errors_table', 'score_points', 'points_report',
+           'points_batch', 'pixel_error', 'pixels', 'mean_point', 'errors_table', 'score_points', 'points_report',
            'predictions_grid', 'errors_plot', 'point_learner', 'fit_points']
 
 # %% ../../nbs/13d_regression.ipynb #imports
@@ -108,9 +108,9 @@ def points_dls(points:Points, images, sizes, # from `load_images`
     dls = block.dataloaders(range(len(points)), bs=min(bs, len(rows)), val_bs=2*bs, num_workers=workers)
     return ChipLoaders(*dls.loaders, path=dls.path, device=dls.device)
 
-def batch_grid(dls, # from `points_dls`
-               n:int=12,
-              ):
+def points_batch(dls, # from `points_dls`
+                 n:int=12,
+                ):
     "A training batch as the learner gets it, flipped and turned, with its points."
     x, y = dls.one_batch()
     images = dls.decode((x, y))[0] # not normalised any more; the points of a batch stay between -1 and 1
