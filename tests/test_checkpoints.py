@@ -38,6 +38,7 @@ def command(args, said):
     os.dup2(f, 1)
     os.dup2(f, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler) # which the process that it was forked from ignores
+    multiprocessing.set_start_method('fork', force=True) # the workers of a command are its own children
     script = str(ROOT/'experiments'/'planet_resnet50.py')
     sys.argv = [script, *args]
     runpy.run_path(script, run_name='__main__')
