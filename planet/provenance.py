@@ -79,13 +79,23 @@ def peak_memory() -> dict: # bytes; `gpu` where there is one
 
 @contextmanager
 def deterministic():
-    "A context in which torch takes only operations whose results are bit-equal each time, on a GPU as well."
+    """A context in which torch takes only operations whose results are bit-equal each time, on a GPU as well.
+
+    Training on a GPU is slower by it; on a CPU results are bit-equal without it. torch refuses the gradient of adaptive
+    max pooling on a GPU, which fastai's head has: to a size of 1 it is a plain maximum, whose gradient is allowed. """
     import torch
+    from torch.nn import functional
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8') # cuBLAS reads it when it is first used
-    before = torch.are_deterministic_algorithms_enabled()
+    before, pool = torch.are_deterministic_algorithms_enabled(), functional.adaptive_max_pool2d
+    def pool_to_one(x, output_size, return_indices=False):
+        if x.is_cuda and not return_indices and output_size in (1, (1, 1)): return x.amax((-2, -1), keepdim=True)
+        return pool(x, output_size, return_indices)
     torch.use_deterministic_algorithms(True)
+    functional.adaptive_max_pool2d = pool_to_one
     try: yield
-    finally: torch.use_deterministic_algorithms(before)
+    finally:
+        torch.use_deterministic_algorithms(before)
+        functional.adaptive_max_pool2d = pool
 
 # ---- fingerprints
 

@@ -38,6 +38,7 @@ def command(args, said):
     os.dup2(f, 1)
     os.dup2(f, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler) # which the process that it was forked from ignores
+    multiprocessing.set_start_method('fork', force=True) # the workers of a command are its own children
     script = str(ROOT/'experiments'/'planet_resnet50.py')
     sys.argv = [script, *args]
     runpy.run_path(script, run_name='__main__')
@@ -137,7 +138,7 @@ def test_a_run_that_is_over_or_still_on_is_not_resumed(start, few, whole, tmp_pa
     finally: process.kill()
     with pytest.raises(UserError, match='`resume` .* is done: nothing is left'):
         planet_resnet50.main(data=str(few), out=str(tmp_path), **QUICK, resume=str(whole[0]))
-    with pytest.raises(UserError, match='`resume` .*: no such run'):
+    with pytest.raises(UserError, match='no run is called resnet'):
         planet_resnet50.main(data=str(few), out=str(tmp_path), **QUICK, resume='resnet')
 
 # ---- checkpoints that do not fit

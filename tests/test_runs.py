@@ -138,6 +138,23 @@ def test_the_fingerprint_of_weights_sees_one_bit_of_any_kind():
 
 def test_peak_memory_is_in_bytes(): assert 1e8 < peak_memory()['process'] < 1e12
 
-def test_deterministic_is_put_back():
-    with deterministic(): assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.are_deterministic_algorithms_enabled()
+def test_deterministic_is_put_back_and_changes_no_pooling():
+    x, pool = torch.randn(2, 3, 4, 5), torch.nn.functional.adaptive_max_pool2d
+    want = torch.nn.AdaptiveMaxPool2d(1)(x), torch.nn.AdaptiveMaxPool2d(2)(x)
+    with deterministic():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert (torch.nn.AdaptiveMaxPool2d(1)(x) == want[0]).all() and (x.amax((-2, -1), keepdim=True) == want[0]).all()
+        assert (torch.nn.AdaptiveMaxPool2d(2)(x) == want[1]).all()
+    assert not torch.are_deterministic_algorithms_enabled() and torch.nn.functional.adaptive_max_pool2d is pool
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_deterministic_training_runs_on_a_gpu():
+    from fastai.layers import AdaptiveConcatPool2d
+    from torchvision.models import resnet18
+    def gradients():
+        torch.manual_seed(0)
+        body = torch.nn.Sequential(*list(resnet18().children())[:-2], AdaptiveConcatPool2d()).cuda()
+        body(torch.randn(8, 3, 64, 64).cuda()).sum().backward()
+        return [p.grad.clone() for p in body.parameters()]
+    with deterministic():
+        assert all(torch.equal(a, b) for a, b in zip(gradients(), gradients()))
