@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback
 from fastai.torch_core import no_random
-from planet.callbacks import History
+from planet.callbacks import Diverged, History
 from planet.figures import as_array
 from planet.metrics import threshold_curve
 from planet.trackers import TRACKERS, tracker_names
@@ -127,8 +127,8 @@ class Tracking(History):
     # ---- after it
 
     def __exit__(self, kind, error, trace):
-        stopped = kind and issubclass(kind, (KeyboardInterrupt, SystemExit))
-        status = 'interrupted' if stopped else 'failed' if kind else 'done'
+        ends = ((KeyboardInterrupt, SystemExit), 'interrupted'), (Diverged, 'diverged'), (BaseException, 'failed')
+        status = next(said for of, said in ends if issubclass(kind, of)) if kind else 'done'
         try:
             if remote := [name for name, o in self.begun.items() if o.remote]:
                 say(f"sending the results to {' and '.join(remote)}")

@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.metrics import fbeta_score
 from experiments import planet_resnet50, weather_resnet18
 from planet import trackers
-from planet.callbacks import History
+from planet.callbacks import Diverged, History
 from planet.cli import UserError
 from planet.trackers import TRACKERS, Tracker, check_track, tracker_names
 from planet.trackers.interface import flat, numbers, quietly
@@ -241,7 +241,8 @@ def test_a_chip_that_has_gone_costs_its_picture_alone(tmp_path, told):
     tracking.valid = []
     assert tracking.picture(3) is None
 
-@pytest.mark.parametrize('error,status', [(KeyboardInterrupt(), 'interrupted'), (RuntimeError('x'), 'failed')])
+@pytest.mark.parametrize('error,status', [(KeyboardInterrupt(), 'interrupted'), (RuntimeError('x'), 'failed'),
+                                          (Diverged('too fast'), 'diverged')])
 def test_how_a_run_ended(tmp_path, drawn, told, monkeypatch, error, status):
     def evaluate(*args): raise error
     monkeypatch.setattr('planet.results.evaluate', evaluate)
@@ -267,6 +268,21 @@ def test_a_resumed_run_goes_on_with_its_epochs(tmp_path, told):
     learn.history.rows += [dict(epoch=1), dict(epoch=2)]
     with Tracking(dict(track='notes'), FakeRun(tmp_path)) as tracking, learn.no_bar(): learn.fit(2, cbs=tracking)
     assert told[0] == ('start', ({'data': {}}, 2)) and [a[0] for m, a in told if m == 'log'] == [3, 4]
+
+def test_a_run_that_was_cut_goes_on_with_its_epochs(tmp_path, drawn, told, monkeypatch):
+    log, options = TRACKERS['notes'].log, dict(data=str(drawn), out=str(tmp_path), track='notes')
+    def cut(self, step, metrics):
+        log(self, step, metrics)
+        if step == 2: raise KeyboardInterrupt
+    monkeypatch.setattr(TRACKERS['notes'], 'log', cut)
+    with pytest.raises(KeyboardInterrupt): planet_resnet50.main(**quick | options)
+    monkeypatch.setattr(TRACKERS['notes'], 'log', log)
+    run, = tmp_path.glob('planet_resnet50/*')
+    planet_resnet50.main(**quick | options, resume=str(run))
+    logged = [a for m, a in told if m == 'log']
+    assert [a[1] for m, a in told if m == 'start'] == [0, 1] and [step for step, _ in logged] == [1, 2, 2, 3]
+    assert logged[1] == logged[2], 'the epoch that was not saved any more is trained again, with equal results'
+    assert [a[0] for m, a in told if m == 'finish'] == ['interrupted', 'done']
 
 def test_validation_and_lr_find_are_no_epochs(tmp_path, told):
     from test_callbacks import learner
