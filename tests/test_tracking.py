@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fastai.callback.core import Callback
 from fastai.learner import load_learner
 from PIL import Image
@@ -27,9 +28,10 @@ from experiments import planet_resnet50, weather_resnet18
 from planet import trackers
 from planet.callbacks import Diverged, History
 from planet.cli import UserError
+from planet.results import AboveThreshold, TagsResult
 from planet.trackers import TRACKERS, Tracker, check_track, tracker_names
 from planet.trackers.interface import flat, numbers, quietly
-from planet.tracking import Scored, Tracking
+from planet.tracking import Tracking, chip_table, threshold_curves
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=2, freeze_epochs=1, tta=False)
@@ -231,7 +233,7 @@ def test_one_that_cannot_take_a_table_takes_the_rest(tmp_path, drawn, told, monk
     assert {'table', 'curve', 'file', 'artifact'} <= {m for m, _ in told} and record['status'] == 'done'
 
 def test_a_table_that_cannot_be_made_is_a_warning(tmp_path, drawn, told, monkeypatch):
-    monkeypatch.setattr('planet.tracking.Scored.chips', lambda self, picture: 1/0)
+    monkeypatch.setattr('planet.tracking.chip_table', lambda result, picture: 1/0)
     record, _ = train(drawn, tmp_path, track='notes')
     assert any('make validation_chips (ZeroDivisionError' in o for o in record['warnings'])
     assert 'curve' in [m for m, _ in told] and told[-1] == ('finish', ('done', numbers(record['scores'])))
@@ -296,28 +298,25 @@ def test_validation_and_lr_find_are_no_epochs(tmp_path, told):
         learn.get_preds()
     assert [m for m, _ in told] == ['start', 'log'] # it counts by itself where there is no `History`
 
-def write_scored(path, vocab, probs, targs, rule, names=None):
-    names = [f'{i:03}' for i in range(len(probs))] if names is None else names
-    for name, values in (('validation', probs), ('targets', targs)):
-        pd.DataFrame(values, names, vocab).rename_axis('image_name').to_csv(path/f'{name}.csv')
-    return dict(data=dict(vocab=vocab), rule=rule)
+def scored(probs, targs, vocab, thresh, names=None):
+    "A scored validation set."
+    probs, targs = torch.tensor(probs), torch.tensor(targs)
+    return TagsResult(probs, targs, names or [f'{i:03}' for i in range(len(probs))], vocab, AboveThreshold(thresh))
 
-def test_tags_and_chips_with_odd_names(tmp_path):
-    vocab, probs = ['image', 'image_name', 'wrong'], np.array([[.9, .1, .6], [.2, .3, .1]])
-    record = write_scored(tmp_path, vocab, probs, [[1, 1, 0], [0, 0, 1]], dict(kind='thresh', thresh=[.5, .2, .5]),
-                          ['007', 'NA'])
-    table = Scored(tmp_path, record).chips(lambda row: None)
+def test_tags_called_as_columns_are():
+    result = scored([[.9, .1, .6], [.2, .3, .1]], [[1, 1, 0], [0, 0, 1]], ['image', 'image_name', 'wrong'],
+                    [.5, .2, .5], ['007', 'NA'])
+    table = chip_table(result, lambda row: None)
     assert list(table.image_name) == ['007', 'NA'] and list(table.wrong) == [2, 2]
     assert list(table)[-3:] == ['image (tag)', 'image_name (tag)', 'wrong (tag)']
     assert list(table.true) == ['image image_name', 'wrong'] and list(table.predicted) == ['image wrong', 'image_name']
 
-def test_threshold_curves_are_those_of_scikit_learn(tmp_path):
+def test_threshold_curves_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     probs, targs = rng.random((40, 3)), rng.integers(0, 2, (40, 3))
     targs[:, 1] = 0
-    record = write_scored(tmp_path, ['a', 'b', 'c'], probs, targs, dict(kind='thresh', thresh=.2))
-    found = Scored(tmp_path, record).threshold_curves()
-    assert list(found) == ['F2', 'accuracy_multi', 'F2 of a', 'F2 of c'] or list(found)[2:] == ['F2 of c', 'F2 of a']
+    found = threshold_curves(scored(probs, targs, ['a', 'b', 'c'], .2))
+    assert list(found)[:2] == ['F2', 'accuracy_multi'] and {*found.columns[2:]} == {'F2 of a', 'F2 of c'}
     for at in (.01, .2, .57, .99):
         row, pred = found.loc[at], probs > at
         assert row['F2 of a'] == pytest.approx(fbeta_score(targs[:, 0], pred[:, 0], beta=2, zero_division=0))
