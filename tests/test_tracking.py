@@ -95,6 +95,12 @@ def test_the_command_line_says_it_before_anything_is_made(tmp_path, drawn):
         assert found.returncode == 1 and said in found.stderr and len(found.stderr.splitlines()) == 1, found.stderr
         assert not found.stdout and not (tmp_path/'out').exists()
 
+@pytest.mark.parametrize('path', sorted((root/'experiments').rglob('*.py')), ids=lambda p: p.stem)
+def test_an_experiment_that_takes_the_option_follows_it(path):
+    if '@script' not in (source := path.read_text()): pytest.skip('it is no experiment')
+    said = subprocess.run([sys.executable, path, '--help'], capture_output=True, text=True, check=True).stdout
+    assert ('--track' in said) == ('--wandb_mode' in said) == ('Tracking(o, run)' in source)
+
 # ---- W&B, online
 
 class Unauthorised(BaseHTTPRequestHandler):
@@ -398,6 +404,7 @@ def test_wandb_offline(tracked):
     assert model.path == 'learner.pkl' and model.local_path == str(path/'learner.pkl')
     saved = {f.path.split('_3_')[0] for o in of('files') for f in o.files}
     assert {'media/table/tags', 'media/table/thresholds_table', 'media/images/threshold', 'history.csv'} <= saved
+    assert 'media/html/report' in saved
     summary = {k: v for o in of('summary') for k, v in values(o.update).items()}
     assert summary['scores/f2'] == record['scores']['f2'] and summary['status'] == 'done'
     assert of('exit')[0].exit_code == 0
@@ -461,7 +468,8 @@ def test_trackio(tracked):
     chips = rest['validation_chips']['_value']
     assert len(chips) == 12 and (folder/'media'/chips[0]['image']['file_path']).exists()
     assert len(rest['tags']['_value']) == len(record['data']['vocab']) and len(rest['thresholds']['_value']) == 99
-    assert rest['scores/f2'] == record['scores']['f2'] and rest['status'] == 'done' and 'threshold' in rest
+    assert rest['scores/f2'] == record['scores']['f2'] and rest['status'] == 'done'
+    assert {'threshold', 'report'} <= {*rest}
     sizes = {o.stat().st_size for o in (folder/'artifacts').rglob('*') if o.is_file()}
     assert (path/'learner.pkl').stat().st_size in sizes
 
@@ -483,4 +491,5 @@ def test_mlflow(tracked):
     assert folder.is_relative_to(path.parents[1]) and (folder/'model'/'learner.pkl').exists()
     table = json.loads((folder/'validation_chips.json').read_text())
     assert table['columns'][:5] == ['image', 'image_name', 'true', 'predicted', 'wrong'] and len(table['data']) == 12
-    assert {'tags.json', 'thresholds.json', 'threshold.png', 'history.csv'} <= {o.name for o in folder.iterdir()}
+    sent = {o.name for o in folder.iterdir()}
+    assert {'tags.json', 'thresholds.json', 'threshold.png', 'history.csv', 'report.html'} <= sent
