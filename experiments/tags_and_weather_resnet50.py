@@ -16,7 +16,7 @@ from planet.cli import say, script
 from planet.options import chip_options, delegates, options
 
 @script
-@delegates(chip_options, but=['resume', 'patience'])
+@delegates(chip_options, but=['resume', 'patience', 'track', 'wandb', 'wandb_mode']) # of one model's training
 def main(
     thresh:float=0.2, # a tag is predicted above this probability
     **kwargs,

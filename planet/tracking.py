@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback
 from fastai.torch_core import no_random
-from planet.callbacks import History
+from planet.callbacks import Diverged, History
 from planet.figures import as_array
 from planet.metrics import threshold_curve
+from planet.records import read_record
 from planet.trackers import TRACKERS, tracker_names
 from planet.trackers.interface import numbers, quietly
 
-__all__ = ['Tracking', 'Scored', 'CHIPS']
+__all__ = ['Tracking', 'chip_table', 'threshold_curves', 'CHIPS']
 
 CHIPS, LINES = 100, 50 # validation chips in a table, and tags among the threshold curves
 MODELS = 'model', 'learner.pkl' # what a run may leave, the first is sent
@@ -27,48 +28,40 @@ def told(error) -> str:
     "An error in one line of at most 200 characters."
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 
-class Scored:
-    "The validation set of a run, read from its folder: `probs`, `truth` and `pred`, a row a chip and a column a tag."
-    def __init__(self, folder, # of the run
-                 record:dict, # its `record.json`
-                ):
-        vocab, rule = record['data']['vocab'], record['rule']
-        self.single = rule['kind'] == 'argmax'
-        def read(name, columns): # by position: a tag may be called `image_name`
-            return pd.read_csv(folder/f'{name}.csv', header=0, names=['', *columns], index_col=0,
-                               dtype={'': str, 'label': str if self.single else float}, keep_default_na=False)
-        self.probs, targets = read('validation', vocab), read('targets', ['label'] if self.single else vocab)
-        if self.single:
-            hot = np.eye(len(vocab), dtype=bool)
-            truth, pred = hot[[vocab.index(o) for o in targets.iloc[:, 0]]], hot[self.probs.to_numpy().argmax(1)]
-        else: truth, pred = targets.to_numpy() > .5, self.probs.to_numpy() > np.asarray(rule['thresh'])
-        self.truth, self.pred = (pd.DataFrame(o, self.probs.index, vocab) for o in (truth, pred))
+# ---- tables of a scored validation set
 
-    def chips(self, picture, # row -> its PIL image or `None`
-              n:int=CHIPS, # chips, drawn at random
-             ) -> pd.DataFrame:
-        "A table of validation chips: image, true and predicted tags, how many are wrong, the probability of each tag."
-        rows = np.sort(np.random.default_rng(42).permutation(len(self.probs))[:n])
-        def tags(hot): return [' '.join(hot.columns[row]) for row in hot.to_numpy()[rows]]
-        wrong = (self.truth.to_numpy() != self.pred.to_numpy()).sum(1)[rows]
-        own = pd.DataFrame(dict(image=pd.Series([picture(i) for i in rows], dtype=object),
-                                image_name=self.probs.index[rows].astype(str), true=tags(self.truth),
-                                predicted=tags(self.pred), wrong=wrong//2 if self.single else wrong))
-        probs = self.probs.iloc[rows].reset_index(drop=True)
-        # a tag may be called as a column of ours is
-        return pd.concat([own, probs.rename(columns={c: f'{c} (tag)' for c in own})], axis=1)
+def chip_table(result, # `planet.results.Result`
+               picture, # row -> its PIL image or `None`
+               n:int=CHIPS, # chips, drawn at random
+              ) -> pd.DataFrame:
+    "A table of validation chips: image, true and predicted tags, how many are wrong, the probability of each tag."
+    rows = np.sort(np.random.default_rng(42).permutation(len(result))[:n])
+    if result.targs.ndim == 1:
+        true, pred = ([result.vocab[o[i]] for i in rows] for o in (result.targs, result.pred))
+        wrong = [int(t != p) for t, p in zip(true, pred)]
+    else:
+        true, pred = ([' '.join(tags) for tags in result.tags_of(o[rows])] for o in (result.truth, result.pred))
+        wrong = (result.truth != result.pred)[rows].sum(1).tolist()
+    own = dict(image=pd.Series([picture(i) for i in rows], dtype=object), image_name=[result.names[i] for i in rows],
+               true=true, predicted=pred, wrong=wrong)
+    # a tag may be called as a column of ours is
+    names = [f'{tag} (tag)' if tag in own else tag for tag in result.vocab]
+    return pd.concat([pd.DataFrame(own), pd.DataFrame(np.asarray(result.probs[rows]), columns=names)], axis=1)
 
-    def threshold_curves(self) -> pd.DataFrame:
-        "F2 and `accuracy_multi` over all chips, and F2 of each tag, at every decision threshold from 0.01 to 0.99."
-        probs, truth, at = self.probs.to_numpy(), self.truth.to_numpy(), np.arange(1, 100)/100
-        found = threshold_curve(probs, truth, threshs=at).rename(columns=dict(fbeta='F2'))
-        has = truth.sum(0)
-        for column in np.argsort(-has, kind='stable')[:LINES]:
-            if not has[column]: continue
-            above = probs[:, column, None] > at
-            hit = (above & truth[:, column, None]).sum(0)
-            found[f'F2 of {self.probs.columns[column]}'] = 5*hit/(above.sum(0) + 4*has[column])
-        return found.set_index('thresh').rename_axis('decision threshold')
+def threshold_curves(result, # `planet.results.TagsResult`
+                    ) -> pd.DataFrame:
+    "F2 and `accuracy_multi` over all chips, and F2 of each tag, at every decision threshold from 0.01 to 0.99."
+    probs, truth, at = np.asarray(result.probs), np.asarray(result.truth), np.arange(1, 100)/100
+    found = threshold_curve(probs, truth, threshs=at).rename(columns=dict(fbeta='F2'))
+    has = truth.sum(0)
+    for column in np.argsort(-has, kind='stable')[:LINES]:
+        if not has[column]: continue
+        above = probs[:, column, None] > at
+        hit = (above & truth[:, column, None]).sum(0)
+        found[f'F2 of {result.vocab[column]}'] = 5*hit/(above.sum(0) + 4*has[column])
+    return found.set_index('thresh').rename_axis('decision threshold')
+
+# ---- the callback
 
 class Tracking(History):
     """Experiment tracking: a callback and a context that feeds the trackers which `track` names from a `Run`.
@@ -127,8 +120,8 @@ class Tracking(History):
     # ---- after it
 
     def __exit__(self, kind, error, trace):
-        stopped = kind and issubclass(kind, (KeyboardInterrupt, SystemExit))
-        status = 'interrupted' if stopped else 'failed' if kind else 'done'
+        ends = ((KeyboardInterrupt, SystemExit), 'interrupted'), (Diverged, 'diverged'), (BaseException, 'failed')
+        status = next(said for of, said in ends if issubclass(kind, of)) if kind else 'done'
         try:
             if remote := [name for name, o in self.begun.items() if o.remote]:
                 say(f"sending the results to {' and '.join(remote)}")
@@ -144,10 +137,10 @@ class Tracking(History):
         "Tell the trackers what the run's folder holds: tables, threshold curves, figures, page, model."
         folder = self.record.path
         if (folder/'validation.csv').exists():
-            scored = self.try_to('read the validation set', lambda: Scored(folder, self.read()))
-            if scored is not None:
-                self.each('table', 'validation_chips', lambda: scored.chips(self.picture))
-                if not scored.single: self.each('curve', 'thresholds', scored.threshold_curves)
+            result = self.try_to('read the validation set', lambda: read_record(folder).result())
+            if result is not None:
+                self.each('table', 'validation_chips', lambda: chip_table(result, self.picture))
+                if result.targs.ndim == 2: self.each('curve', 'thresholds', lambda: threshold_curves(result))
         for name in ('tags', 'classes'):
             path = folder/f'{name}.csv'
             if path.exists(): self.each('table', name, lambda path=path: pd.read_csv(path, keep_default_na=False))

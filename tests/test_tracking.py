@@ -19,17 +19,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fastai.callback.core import Callback
 from fastai.learner import load_learner
 from PIL import Image
 from sklearn.metrics import fbeta_score
 from experiments import planet_resnet50, weather_resnet18
 from planet import trackers
-from planet.callbacks import History
+from planet.callbacks import Diverged, History
 from planet.cli import UserError
+from planet.results import AboveThreshold, TagsResult
 from planet.trackers import TRACKERS, Tracker, check_track, tracker_names
 from planet.trackers.interface import flat, numbers, quietly
-from planet.tracking import Scored, Tracking
+from planet.tracking import Tracking, chip_table, threshold_curves
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=2, freeze_epochs=1, tta=False)
@@ -92,6 +94,12 @@ def test_the_command_line_says_it_before_anything_is_made(tmp_path, drawn):
                                 '--out', str(tmp_path/'out')], capture_output=True, text=True, env=env)
         assert found.returncode == 1 and said in found.stderr and len(found.stderr.splitlines()) == 1, found.stderr
         assert not found.stdout and not (tmp_path/'out').exists()
+
+@pytest.mark.parametrize('path', sorted((root/'experiments').rglob('*.py')), ids=lambda p: p.stem)
+def test_an_experiment_that_takes_the_option_follows_it(path):
+    if '@script' not in (source := path.read_text()): pytest.skip('it is no experiment')
+    said = subprocess.run([sys.executable, path, '--help'], capture_output=True, text=True, check=True).stdout
+    assert ('--track' in said) == ('--wandb_mode' in said) == ('Tracking(o, run)' in source)
 
 # ---- W&B, online
 
@@ -231,7 +239,7 @@ def test_one_that_cannot_take_a_table_takes_the_rest(tmp_path, drawn, told, monk
     assert {'table', 'curve', 'file', 'artifact'} <= {m for m, _ in told} and record['status'] == 'done'
 
 def test_a_table_that_cannot_be_made_is_a_warning(tmp_path, drawn, told, monkeypatch):
-    monkeypatch.setattr('planet.tracking.Scored.chips', lambda self, picture: 1/0)
+    monkeypatch.setattr('planet.tracking.chip_table', lambda result, picture: 1/0)
     record, _ = train(drawn, tmp_path, track='notes')
     assert any('make validation_chips (ZeroDivisionError' in o for o in record['warnings'])
     assert 'curve' in [m for m, _ in told] and told[-1] == ('finish', ('done', numbers(record['scores'])))
@@ -241,7 +249,8 @@ def test_a_chip_that_has_gone_costs_its_picture_alone(tmp_path, told):
     tracking.valid = []
     assert tracking.picture(3) is None
 
-@pytest.mark.parametrize('error,status', [(KeyboardInterrupt(), 'interrupted'), (RuntimeError('x'), 'failed')])
+@pytest.mark.parametrize('error,status', [(KeyboardInterrupt(), 'interrupted'), (RuntimeError('x'), 'failed'),
+                                          (Diverged('too fast'), 'diverged')])
 def test_how_a_run_ended(tmp_path, drawn, told, monkeypatch, error, status):
     def evaluate(*args): raise error
     monkeypatch.setattr('planet.results.evaluate', evaluate)
@@ -268,6 +277,21 @@ def test_a_resumed_run_goes_on_with_its_epochs(tmp_path, told):
     with Tracking(dict(track='notes'), FakeRun(tmp_path)) as tracking, learn.no_bar(): learn.fit(2, cbs=tracking)
     assert told[0] == ('start', ({'data': {}}, 2)) and [a[0] for m, a in told if m == 'log'] == [3, 4]
 
+def test_a_run_that_was_cut_goes_on_with_its_epochs(tmp_path, drawn, told, monkeypatch):
+    log, options = TRACKERS['notes'].log, dict(data=str(drawn), out=str(tmp_path), track='notes')
+    def cut(self, step, metrics):
+        log(self, step, metrics)
+        if step == 2: raise KeyboardInterrupt
+    monkeypatch.setattr(TRACKERS['notes'], 'log', cut)
+    with pytest.raises(KeyboardInterrupt): planet_resnet50.main(**quick | options)
+    monkeypatch.setattr(TRACKERS['notes'], 'log', log)
+    run, = tmp_path.glob('planet_resnet50/*')
+    planet_resnet50.main(**quick | options, resume=str(run))
+    logged = [a for m, a in told if m == 'log']
+    assert [a[1] for m, a in told if m == 'start'] == [0, 1] and [step for step, _ in logged] == [1, 2, 2, 3]
+    assert logged[1] == logged[2], 'the epoch that was not saved any more is trained again, with equal results'
+    assert [a[0] for m, a in told if m == 'finish'] == ['interrupted', 'done']
+
 def test_validation_and_lr_find_are_no_epochs(tmp_path, told):
     from test_callbacks import learner
     (tmp_path/'record.json').write_text('{}')
@@ -280,28 +304,25 @@ def test_validation_and_lr_find_are_no_epochs(tmp_path, told):
         learn.get_preds()
     assert [m for m, _ in told] == ['start', 'log'] # it counts by itself where there is no `History`
 
-def write_scored(path, vocab, probs, targs, rule, names=None):
-    names = [f'{i:03}' for i in range(len(probs))] if names is None else names
-    for name, values in (('validation', probs), ('targets', targs)):
-        pd.DataFrame(values, names, vocab).rename_axis('image_name').to_csv(path/f'{name}.csv')
-    return dict(data=dict(vocab=vocab), rule=rule)
+def scored(probs, targs, vocab, thresh, names=None):
+    "A scored validation set."
+    probs, targs = torch.tensor(probs), torch.tensor(targs)
+    return TagsResult(probs, targs, names or [f'{i:03}' for i in range(len(probs))], vocab, AboveThreshold(thresh))
 
-def test_tags_and_chips_with_odd_names(tmp_path):
-    vocab, probs = ['image', 'image_name', 'wrong'], np.array([[.9, .1, .6], [.2, .3, .1]])
-    record = write_scored(tmp_path, vocab, probs, [[1, 1, 0], [0, 0, 1]], dict(kind='thresh', thresh=[.5, .2, .5]),
-                          ['007', 'NA'])
-    table = Scored(tmp_path, record).chips(lambda row: None)
+def test_tags_called_as_columns_are():
+    result = scored([[.9, .1, .6], [.2, .3, .1]], [[1, 1, 0], [0, 0, 1]], ['image', 'image_name', 'wrong'],
+                    [.5, .2, .5], ['007', 'NA'])
+    table = chip_table(result, lambda row: None)
     assert list(table.image_name) == ['007', 'NA'] and list(table.wrong) == [2, 2]
     assert list(table)[-3:] == ['image (tag)', 'image_name (tag)', 'wrong (tag)']
     assert list(table.true) == ['image image_name', 'wrong'] and list(table.predicted) == ['image wrong', 'image_name']
 
-def test_threshold_curves_are_those_of_scikit_learn(tmp_path):
+def test_threshold_curves_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     probs, targs = rng.random((40, 3)), rng.integers(0, 2, (40, 3))
     targs[:, 1] = 0
-    record = write_scored(tmp_path, ['a', 'b', 'c'], probs, targs, dict(kind='thresh', thresh=.2))
-    found = Scored(tmp_path, record).threshold_curves()
-    assert list(found) == ['F2', 'accuracy_multi', 'F2 of a', 'F2 of c'] or list(found)[2:] == ['F2 of c', 'F2 of a']
+    found = threshold_curves(scored(probs, targs, ['a', 'b', 'c'], .2))
+    assert list(found)[:2] == ['F2', 'accuracy_multi'] and {*found.columns[2:]} == {'F2 of a', 'F2 of c'}
     for at in (.01, .2, .57, .99):
         row, pred = found.loc[at], probs > at
         assert row['F2 of a'] == pytest.approx(fbeta_score(targs[:, 0], pred[:, 0], beta=2, zero_division=0))
@@ -383,6 +404,7 @@ def test_wandb_offline(tracked):
     assert model.path == 'learner.pkl' and model.local_path == str(path/'learner.pkl')
     saved = {f.path.split('_3_')[0] for o in of('files') for f in o.files}
     assert {'media/table/tags', 'media/table/thresholds_table', 'media/images/threshold', 'history.csv'} <= saved
+    assert 'media/html/report' in saved
     summary = {k: v for o in of('summary') for k, v in values(o.update).items()}
     assert summary['scores/f2'] == record['scores']['f2'] and summary['status'] == 'done'
     assert of('exit')[0].exit_code == 0
@@ -446,7 +468,8 @@ def test_trackio(tracked):
     chips = rest['validation_chips']['_value']
     assert len(chips) == 12 and (folder/'media'/chips[0]['image']['file_path']).exists()
     assert len(rest['tags']['_value']) == len(record['data']['vocab']) and len(rest['thresholds']['_value']) == 99
-    assert rest['scores/f2'] == record['scores']['f2'] and rest['status'] == 'done' and 'threshold' in rest
+    assert rest['scores/f2'] == record['scores']['f2'] and rest['status'] == 'done'
+    assert {'threshold', 'report'} <= {*rest}
     sizes = {o.stat().st_size for o in (folder/'artifacts').rglob('*') if o.is_file()}
     assert (path/'learner.pkl').stat().st_size in sizes
 
@@ -468,4 +491,5 @@ def test_mlflow(tracked):
     assert folder.is_relative_to(path.parents[1]) and (folder/'model'/'learner.pkl').exists()
     table = json.loads((folder/'validation_chips.json').read_text())
     assert table['columns'][:5] == ['image', 'image_name', 'true', 'predicted', 'wrong'] and len(table['data']) == 12
-    assert {'tags.json', 'thresholds.json', 'threshold.png', 'history.csv'} <= {o.name for o in folder.iterdir()}
+    sent = {o.name for o in folder.iterdir()}
+    assert {'tags.json', 'thresholds.json', 'threshold.png', 'history.csv', 'report.html'} <= sent

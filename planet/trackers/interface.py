@@ -92,7 +92,7 @@ class Tracker:
         "Take a file of the run: a figure (`.png`), its page (`.html`), a table (`.csv`)."
     def artifact(self, path):
         "Take the trained model: a file or a folder."
-    def finish(self, status, # done, failed or interrupted
+    def finish(self, status, # done, interrupted, diverged or failed
                scores, # name -> number, of the validation set
               ):
         "End the run: everything is on disk, or has been sent, afterwards."

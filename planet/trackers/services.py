@@ -48,8 +48,9 @@ class Wandb(Tracker):
             project=os.environ.get('WANDB_PROJECT') or self.experiment, name=self.name, id=own, config=config,
             dir=folder, resume='allow' if step else None, mode=self.mode(self.options),
             settings=wandb.Settings(**self.SETTINGS))
-        self.step, self.remote = step, not self.run.offline
-        return self.run.url if self.remote else f'wandb sync {Path(self.run.dir).parent}'
+        self.step, self.remote = step, self.mode(self.options) == 'online'
+        if self.remote: return self.run.url
+        return f'wandb sync {Path(self.run.dir).parent}' if self.run.offline else None # WANDB_MODE=disabled
     def log(self, step, metrics):
         self.step = step
         self.run.log(metrics, step=step)
