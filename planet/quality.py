@@ -3,6 +3,7 @@
 Each check gives findings: a FAULT stops training with the words that `verify` prints, a note is said once.
 """
 import re
+import unicodedata
 from collections import Counter
 from typing import NamedTuple
 from planet import amazon
@@ -98,15 +99,20 @@ def check_names(names:list) -> list[Finding]:
     found = f"{count(len(twice), 'chip')} named more than once"
     return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
 
+NOTHING = 'nan', 'na', 'n/a', 'none', 'null', 'nil', 'missing', 'undefined', 'unlabeled', 'unlabelled'
+# letters of Cyrillic and Greek that look like Latin ones
+LATIN = str.maketrans('аеорсухіјѕкмтвноαορυ', 'aeopcyxijskmtbhoaopu')
+def _folded(tag): return unicodedata.normalize('NFKC', tag).casefold().translate(LATIN)
+
 def _check_spelling(vocab):
     "Tags of another data set are right as they are, unless two of them seem to be one; the competition's are known."
     ours = is_competition_vocab(vocab)
     unknown = [t + near_names(t, TAGS, 1) for t in vocab if t not in TAGS] if ours else []
     alike = {}
-    for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', t.casefold()), []).append(t)
+    for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', _folded(t)), []).append(t)
     twins = [' = '.join(same) for same in alike.values() if len(same) > 1]
-    nothing = [t for t in vocab if t.casefold() in ('nan', 'na', 'n/a', 'none', 'null') or re.fullmatch(r'\W+', t)]
-    joined = [t for t in vocab if len(parts := re.split(r'[+/&:]', t)) > 1 and {p.strip() for p in parts} <= set(vocab)]
+    nothing = [t for t in vocab if t.casefold() in NOTHING or re.fullmatch(r'\W+', t)]
+    joined = [t for t in vocab if len(parts := re.split(r'[-+/&:#~]', t)) > 1 and {p.strip() for p in parts} <= set(vocab)]
     if joined: yield Finding('tag names', "made of other tags", 'note', joined,
                              "learnt as tags of their own: name what separates them, `label_delim`")
     if unknown: yield Finding('tag names', f"{count(len(unknown), 'tag')} not among the competition's 17", 'note',

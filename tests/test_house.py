@@ -35,6 +35,7 @@ synthetic
 splits
 images tiffs
 chips tables
+separators
 calibration metrics decisions resampling
 checks
 losses
