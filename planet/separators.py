@@ -7,7 +7,7 @@ MARKS = ',;|\t\n、，；،' # separate tags wherever they stand
 UNUSUAL = '/+&:#~·•\\' # may be part of a tag as well
 
 def _unusual(cells):
-    "A separator that is none of `MARKS`: a sign (or `and`) between spaces, or one of `UNUSUAL`; '' where there is none."
+    "A separator other than `MARKS`: a sign (or `and`) between spaces, or one of `UNUSUAL`; '' where there is none."
     words = [c.split() for c in cells]
     signs = {w for row in words for w in row if re.fullmatch(r'[^\w\s]+|and', w)}
     between = sorted(w for w in signs if not any(w in (row[0], row[-1]) for row in words))
@@ -20,7 +20,7 @@ def _unusual(cells):
     return ''
 
 def find_delim(cells) -> str: # a separator, 'space' or 'list'; '' where they differ
-    """What separates the tags in the cells of a column: spaces, `,`, `;`, `|`, other signs, or lists (Python's, JSON's).
+    """What separates the tags in the cells of a column: spaces, `,`, `;`, `|`, other signs, or lists.
 
     Tags of several words stay whole where another separator is used. A column is a mixture where splitting at spaces as
     well would leave fewer different tags, or find ones that stand alone elsewhere.

@@ -155,7 +155,8 @@ def _cells_to_tags(names, lines, cells, label_delim):
                                    sets, "where such a cell is one tag: `label_delim` none")]
     known = {c: split_tags(c, delim) for c in set(cells)} # few sets of tags, on many chips
     tags = [known[c] for c in cells]
-    names = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs', '\n': 'line breaks'}
+    names = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs',
+             '\n': 'line breaks'}
     shown = names.get(delim, f'"{delim}"')
     return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
 

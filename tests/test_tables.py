@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
-from planet.sources import find_chips
 from planet.separators import find_delim, split_tags
+from planet.sources import find_chips
 from planet.tables import clean
 from planet.tools.verify import verify
 
@@ -178,7 +178,7 @@ SIGNS = '/', '+', '&', ':', '#', '~', '\u3001', '\uff0c', '\uff1b', '\u060c', ' 
 
 @pytest.mark.parametrize('sign', SIGNS)
 def test_other_separators_are_taken_and_said(four, sign):
-    cells = sign.join(['clear', 'primary']), 'haze', sign.join(['clear', 'primary', 'road']), sign.join(['haze', 'road'])
+    cells = map(sign.join, (['clear', 'primary'], ['haze'], ['clear', 'primary', 'road'], ['haze', 'road']))
     chips = from_folder(write(four, 'image_name,tags\n' + ''.join(f'{n},"{c}"\n' for n, c in zip('abcd', cells))))
     assert chips.vocab == ['clear', 'haze', 'primary', 'road']
     assert chips.read == [f'tags separated by {"line breaks" if sign == chr(10) else chr(34) + sign + chr(34)}']
