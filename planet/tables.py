@@ -13,12 +13,14 @@ from planet.files import open_regular, why_unreadable
 from planet.quality import Finding, count
 from planet.separators import MARKS, find_delim, split_tags
 
-__all__ = ['LabelTable', 'raw_table', 'records', 'is_table', 'read_text', 'clean', 'split_name']
+__all__ = ['LabelTable', 'raw_table', 'records', 'is_table', 'read_text', 'clean', 'split_name', 'split_columns',
+           'split_side']
 
 NAMES = ('image_name', 'image', 'image_id', 'img', 'filename', 'file_name', 'fname', 'file', 'path', 'filepath',
          'file_path', 'image_path', 'name', 'id')
 TAGS = 'tags', 'tag', 'labels', 'label', 'classes', 'class', 'categories', 'category'
 SPLITS, OTHER_SPLITS = ('split', 'is_valid'), ('subset', 'partition', 'set', 'dataset', 'is_val', 'is_train', 'is_test')
+split_columns = *SPLITS, *OTHER_SPLITS
 FLAGS = dict(is_valid=('train', 'valid'), is_val=('train', 'valid'), is_train=('valid', 'train'),
              is_test=('train', 'test')) # for no and yes
 GROUPS = 'group', 'scene', 'site', 'scene_id', 'site_id'
@@ -101,7 +103,7 @@ def _columns(path, header, rows):
     if twice := [h for h, n in Counter(plain).items() if n > 1 and h in (*NAMES, *TAGS, *SPLITS)]:
         raise UserError(f'{path} has two columns {twice[0]}: keep one')
     at = [next((plain.index(n) for n in known if n in plain), None) for known in (NAMES, TAGS, SPLITS, GROUPS)]
-    def splits(i): return all(row[i:i+1] > [''] and _side(plain[i], row[i]) for _, row in rows if any(row))
+    def splits(i): return all(row[i:i+1] > [''] and split_side(plain[i], row[i]) for _, row in rows if any(row))
     if at[2] is None: at[2] = next((i for i, n in enumerate(plain) if n in OTHER_SPLITS and splits(i)), None)
     others = len(header) - sum(i is not None for i in at)
     if at[1] is None and at[0] is not None and others > 1: return at # perhaps one-hot
@@ -166,14 +168,17 @@ def split_name(value:str) -> str:
     known = dict(train=TRAIN, valid=VALID, test=('test', 'testing'))
     return next((split for split, words in known.items() if value in words), '')
 
-def _side(column, cell):
+def split_side(column:str, # its name, such as `split` or `is_valid`
+               cell:str,
+              ) -> str: # 'train', 'valid' or 'test'; '' for none
+    "The side of a split that a cell of such a column names."
     if column not in FLAGS: return split_name(cell)
     no, yes = FLAGS[column]
     return yes if cell.strip().casefold() in YES else no if cell.strip().casefold() in NO else ''
 
 def _split_column(header, column, cells, lines):
     "The split of each row from a column such as `split` or `is_valid`, and findings."
-    found = [_side(header, c) for c in cells]
+    found = [split_side(header, c) for c in cells]
     if odd := [f'row {line} ({cell or "empty"})' for line, cell, split in zip(lines, cells, found) if not split]:
         said = f"{count(len(odd), 'row')} of column {column} name no split"
         todo = "write train, valid or test; True or False in is_valid; or take the column out"
