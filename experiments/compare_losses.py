@@ -6,17 +6,16 @@ The small model is a head (batch norm, dropout, one linear layer whose bias is t
 a frozen backbone. The features of all eight views of each chip are computed once, so training takes seconds, and all
 chips are scored out of fold, each by a head that has not seen it. A second table takes the probabilities of binary
 cross entropy and compares decision rules. """
-from planet.cli import progress, say, script
+from planet.cli import UserError, progress, say, script
 from planet.options import RUN_OPTIONS, chip_options, delegates, options
 
-def features(chips, store, body, bs):
+def features(chips, store, body, bs, stats):
     "`(chips, 8, features)` float: average and maximum over the frozen body's last map, of each dihedral view."
     import torch
     from fastai.torch_core import TensorImage, default_device
-    from fastai.vision.core import imagenet_stats
     from planet.callbacks import bf16_gains
     device = default_device()
-    mean, std = (torch.tensor(o, device=device)[:, None, None] for o in imagenet_stats)
+    mean, std = (torch.tensor(o, device=device)[:, None, None] for o in stats)
     body = body.to(device, memory_format=torch.channels_last).eval()
     parts = []
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16_gains(device)):
@@ -71,6 +70,7 @@ def main(
     from fastai.torch_core import default_device, set_seed
     from sklearn.metrics import average_precision_score
     from planet.amazon import WEATHER
+    from planet.backbones import find_backbone
     from planet.calibration import kfolds
     from planet.data import load_chips, tags_dls
     from planet.learner import LOSSES, chip_learner, find_loss
@@ -80,21 +80,29 @@ def main(
 
     set_seed(o.seed, reproducible=True)
     chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
-    body = chip_learner(tags_dls(chips, store, random_split(chips), o.bs), o.arch, o.weights).model[0]
+    backbone, split = find_backbone(o.arch, chips.stats), random_split(chips)
+    body = chip_learner(tags_dls(chips, store, split, o.bs), backbone, o.weights).model[0]
+    stats = backbone.channel_stats(store.pixels.shape[1])
     start = perf_counter()
-    x, y = features(chips, store, body, o.bs), torch.tensor(chips.targets).float()
+    x, y = features(chips, store, body, o.bs, stats), torch.tensor(chips.targets).float()
     say(f'features of {len(chips):,} chips in 8 views: {perf_counter()-start:.0f} s',
         f'device: {device_facts(default_device())}, seed {o.seed}', '',
         f"{'loss':<11}{f'F2 at {o.thresh:g}':>24}{'against bce':>28}{'F2, thresholds per tag':>26}"
         f"{'average precision':>26}{'seconds':>9}")
-    fold = kfolds(len(chips), o.folds, o.seed)
+    if not 2 <= o.folds <= len(set(split.group)):
+        raise UserError(f'{o.folds} of {len(set(split.group))} distinct chips: 2 at least, and as many chips as folds',
+                        option='folds')
+    # duplicates and chips of one scene are in one fold, and count together in the intervals
+    fold = kfolds(len(chips), o.folds, o.seed, groups=split.group)
 
     def interval(scores, other=None, sign=''):
-        low, high = bootstrap_interval(scores, other)
+        low, high = bootstrap_interval(scores, other, groups=split.group)
         mean = (scores if other is None else scores - other).mean()
         return f'{mean:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]'
 
-    for name in LOSSES:
+    ours = set(WEATHER) <= set(chips.vocab)
+    if not ours: say('grouped is left out: it needs the weather tags')
+    for name in [name for name in LOSSES if ours or name != 'grouped']:
         set_seed(o.seed, reproducible=True)
         start, probs = perf_counter(), torch.empty_like(y)
         for f in range(o.folds):
@@ -102,7 +110,7 @@ def main(
             probs[fold == f] = train(x, y, fold == f, loss, o.epochs, o.lr, o.bs)
         seconds, scores = perf_counter() - start, fbeta_per_chip(probs > o.thresh, y > 0.5)
         if name == 'bce': bce, bce_probs = scores, probs
-        tuned = crossfit_fbeta(probs, y, best_thresholds, o.folds, o.seed).per_chip
+        tuned = crossfit_fbeta(probs, y, best_thresholds, o.folds, o.seed, groups=split.group).per_chip
         # of each chip's tags in the order of their probabilities, so that it has an interval over chips as the others
         # have
         precision = torch.tensor([average_precision_score(t, p) for t, p in zip(y.numpy(), probs.numpy()) if t.any()])
@@ -110,6 +118,7 @@ def main(
         say(f'{name:<11}{interval(scores):>24}{against:>28}{interval(tuned):>26}{interval(precision):>26}'
             f'{seconds:>9.1f}')
 
-    exclusive = WEATHER if set(WEATHER) <= set(chips.vocab) else None
-    rules = compare_decisions(bce_probs, y, chips.vocab, exclusive, o.thresh, folds=o.folds, seed=o.seed)
+    exclusive = WEATHER if ours else None
+    rules = compare_decisions(bce_probs, y, chips.vocab, exclusive, o.thresh, folds=o.folds, seed=o.seed,
+                              groups=split.group)
     say('', rules.to_string(float_format='%.4f'))

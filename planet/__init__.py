@@ -9,3 +9,7 @@
 - `planet.metrics`, `planet.decisions`, `planet.calibration`: scores; tags from probabilities; calibrated probabilities
 - `planet.losses`, `planet.amazon`: the losses, which need torch alone; the competition's facts
 """
+import warnings
+
+# fastai calls a function that the newest torch deprecates: nothing that a user of ours can act on
+warnings.filterwarnings('ignore', message='.*torch.jit.script.*')

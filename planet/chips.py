@@ -11,7 +11,7 @@ from planet.amazon import is_competition_vocab
 from planet.cli import UserError
 from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, images_in, match_images, stem, walk_images
 from planet.quality import Finding, count, notes, some, stop_at_faults
-from planet.tables import LabelTable, raw_table, split_name
+from planet.tables import LabelTable, is_table, raw_table, split_name
 
 __all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table',
            'read_folder', 'from_folder']
@@ -89,9 +89,11 @@ class Chips:
 
 def _other_tables(root):
     "Tables of another name than `TABLES`, but for those that name no tags."
-    return sorted(p for p in root.iterdir() if p.suffix.lower() in ('.csv', '.tsv') and p.is_file()
-                  and not re.match(r'\.|sample_submission|test', p.name, re.I))
+    named = [p for p in root.iterdir() if p.is_file() and not re.match(r'\.|sample_submission|test', p.name, re.I)]
+    tables = sorted(p for p in named if p.suffix.lower() in ('.csv', '.tsv'))
+    return tables or sorted(p for p in named if p.suffix.lower() in ('.txt', '.tab', '.dat') and is_table(p))
 
+OTHER_TABLE = re.compile(r'(\.(xls\w?|ods|numbers|parquet|feather|jsonl?)|[ct]sv\.(gz|bz2|xz|zst))$', re.I)
 ARCHIVES = '.zip', '.7z', '.tar', '.tar.gz', '.tgz'
 def _archives(root): return [p.name for p in sorted(root.iterdir()) if p.name.endswith(ARCHIVES)]
 def _kaggles(root, vocab=()):
@@ -105,7 +107,7 @@ def table_path(root) -> Path:
     path = next((root/name for name in TABLES if (root/name).exists()), None)
     others = [] if path else _other_tables(root)
     if path or len(others) == 1: return path or others[0]
-    above, books = root.resolve().parent, sorted(p.name for p in root.glob('*.xls*'))
+    above, books = root.resolve().parent, [p.name for p in sorted(root.iterdir()) if OTHER_TABLE.search(p.name)]
     kaggle = ", or planet-data get kaggle, `to` this folder" if _kaggles(root) else ''
     todo = (f"rename the right one of {', '.join(p.name for p in others)} to {TABLES[0]}" if others else
             f"save {books[0]} as {TABLES[0]}, in CSV" if books else
@@ -121,6 +123,9 @@ def _class_folders(root):
         return {d: files for d in folders if (files := images_in(d))}
     splits = {d: kind for d in sorted(root.iterdir()) if d.is_dir() and (kind := split_name(d.name))}
     found = [(p, d, kind) for s, kind in splits.items() for d, files in classes(s).items() for p in files]
+    inside = [d for d in root.iterdir() if d.is_dir() and not d.name.startswith('.')]
+    if not found and len(inside) == 1 and not classes(root) and classes(inside[0]): # images/wheat/1.jpg
+        found = [(p, d, None) for d, files in classes(inside[0]).items() for p in files]
     if not found and not images_in(root):
         found = [(p, d, None) for d, files in classes(root).items() for p in files]
         if any(d.name in FOLDERS or HELD_OUT.match(d.name) for _, d, _ in found): return
@@ -214,7 +219,12 @@ def _how_to_get(root, vocab, home, missing, unclear):
         return f"{n:,} of them lie in {folder}: " + (f"move them to {home}" if home else f"rename it to {place}")
     others = Counter(Path(f).suffix for *_, files in os.walk(root) for f in files if Path(f).stem in lost)
     if others:
-        return f"{others.total():,} of them lie there as {some(list(others))}, which is not read: save them as .png"
+        ending = some(list(others)) or 'files without an ending'
+        return f"{others.total():,} of them lie there as {ending}, which is not read: save them as .png"
+    images = [p for p in walk_images(root) if not home and not HELD_OUT.match(p.relative_to(root).parts[0])]
+    if len(images) >= len(missing):
+        return (f"there are {count(len(images), 'image')} of other names, such as {images[0].relative_to(root)}: write "
+                "their names into the table")
     yours = f"put them into {place} ({', '.join(SUFFIXES[:3])} ...)"
     if home: return f"{yours}, or take their rows out"
     archives = some(_archives(root))

@@ -13,11 +13,8 @@ import warnings
 from contextlib import contextmanager
 from fastcore.script import anno_parser
 
-__all__ = ['UserError', 'script', 'run_command', 'say', 'with_flags', 'wrapped', 'is_terminal', 'is_watched',
+__all__ = ['UserError', 'script', 'run_command', 'say', 'with_flags', 'takes', 'wrapped', 'is_terminal', 'is_watched',
            'progress', 'near_names']
-
-# fastai calls a function that the newest torch deprecates: nothing that a user of ours can act on
-warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
 
 class UserError(Exception):
     """A mistake that its user can mend: one line that says what is wrong, where, and what to do next.
@@ -40,6 +37,10 @@ def with_flags(text:str, # names parameters in backticks
     "`text` as a command shows it: each name in backticks that is one of its options gets its dashes."
     names = _options if names is None else names
     return re.sub(r'`(\w+)`', lambda m: f'--{m[1]}' if m[1] in names else m[0], text)
+
+def takes(name:str) -> bool:
+    "Whether advice to change the parameter `name` can be followed: the command that runs has it, or none runs."
+    return not _options or name in _options
 
 def wrapped(text:str, width:int) -> str:
     "`text` with each of its lines broken at words; colour codes take no room."

@@ -19,6 +19,7 @@ def existing_folder(folder, option=''):
     "`folder` as a path; `UserError`, which names the `option` it came with and near names, where there is none."
     root = Path(folder).expanduser()
     if root.is_dir(): return root
+    if root.exists(): raise UserError(f"{option}{root} is no folder: give the one that it lies in, {root.parent}")
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
     raise UserError(f"{option}{root}: no such folder{near_names(root.name, siblings, 1)}")
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from planet.cli import UserError, progress
 from planet.files import open_regular, why_unreadable
 from planet.quality import check_duplicates, check_images, notes
-from planet.tiffs import read_bands, scale_bands
+from planet.tiffs import check_tiff, read_bands, scale_bands, unknown_format
 
 __all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'as_rgb', 'TAKES', 'open_chip', 'ChipStore',
            'check_chips', 'leaving_data_behind']
@@ -36,6 +36,7 @@ class ImageInfo(NamedTuple):
     mode: str='' # as Pillow names it
     format: str='' # as Pillow names it
     file: bytes=b'' # hash of its bytes
+    top: int=255 # its highest value, where 16 bits may be half empty
     picture: bytes=b'' # hash of its size and pixels; a JPEG's as they were decoded, at a fraction of its size
 
 def _hash(data): return hashlib.blake2b(data, digest_size=16).digest()
@@ -43,8 +44,19 @@ def _hash(data): return hashlib.blake2b(data, digest_size=16).digest()
 # modes that Pillow converts to RGB correctly
 PLAIN = '1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'CMYK', 'YCbCr'
 
+TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)))) # EXIF orientation -> what makes it upright
+
 def as_rgb(im):
-    "`im` in mode RGB; `ValueError` for modes whose values have no known range or that Pillow converts wrongly."
+    """`im` in mode RGB, upright as its EXIF orientation says.
+
+    `ValueError` for modes whose values have no known range or that Pillow converts wrongly.
+    """
+    rgb = _rgb(im)
+    try: turn = TURNS.get(im.getexif().get(0x0112))
+    except Exception: turn = None # damaged EXIF data fail in many ways
+    return rgb if turn is None else rgb.transpose(turn)
+
+def _rgb(im):
     if im.mode in PLAIN: return im.convert('RGB')
     # Pillow clips such values at 255; 257 divides 65535 into 255. Older versions call a PNG's 16 bits `I`
     if im.mode.startswith('I;16') or im.mode == 'I' and im.format == 'PNG':
@@ -65,10 +77,9 @@ def _decode(data, size=None, limits=None):
         bands = read_bands(data)
         height, width, n = bands.shape
         return scale_bands(bands, limits), f'{width}x{height}', f'{n} bands of {bands.dtype}', 'bands'
-    im = Image.open(io.BytesIO(data))
-    tags = getattr(im, 'tag_v2', {})
-    bits, bands = max(np.atleast_1d(tags.get(258, 1)).tolist()), tags.get(277, 1)
-    if bands > 3 and bits > 8: raise ValueError(f'mode of {bands} bands of {bits} bits: not RGB or grey')
+    try: im = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError: raise ValueError(unknown_format(data)) from None
+    if im.format == 'TIFF': check_tiff(im)
     whole, mode, form = f'{im.width}x{im.height}', im.mode, im.format
     if size and form == 'JPEG': im.draft(None, (size, size))
     return as_rgb(im), whole, mode, form
@@ -86,7 +97,8 @@ def _read(path, size=None, limits=None):
     # Pillow forgives the last bytes; and a block that was never written is full of zeros
     zeros = jpeg and data.find(bytes(4096), scan) >= 0
     odd = 'no end mark' if not ended else '4,096 zero bytes in a row' if zeros else ''
-    return picture, ImageInfo('', odd, whole, mode, form, _hash(data), _hash(whole.encode() + picture.tobytes()))
+    top = 255 if jpeg or limits is not None else max(high for _, high in picture.getextrema())
+    return picture, ImageInfo('', odd, whole, mode, form, _hash(data), top, _hash(whole.encode() + picture.tobytes()))
 
 def _in_threads(read, items, workers, progress, label):
     "`read` of each item, in order. Threads: Pillow and hashing let go of the interpreter's lock."
@@ -192,7 +204,7 @@ def open_image(path) -> Image.Image: # in mode RGB
     "Decode a photograph in full, upright as its EXIF orientation says. Raises `UserError` where it cannot be read."
     picture, info = _read(path)
     if info.bad: raise UserError(f'{path} cannot be read: {info.bad}')
-    return ImageOps.exif_transpose(picture)
+    return picture
 
 def _scaled(picture, size):
     "A Pillow image as an array of `size`."

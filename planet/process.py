@@ -153,7 +153,7 @@ FAULTS = ( # what the libraries say, in the order of asking, and what to tell
     (r'out of shared memory|shared memory object|allocate shared memory|</?torch_\w+>|Bus error',
      'shared memory (/dev/shm) is too small for what `workers` hand over: `workers` 0, or give it 1 GB or more'),
     (r'CUDA out of memory|\w+_STATUS_ALLOC_FAILED|MPS backend out of memory', f"the GPU's memory is full: {SMALLER}"),
-    (r"can't allocate memory|Unable to allocate|Cannot allocate memory|out of memory|MemoryError",
+    (r"failed to map segment|can't allocate memory|Unable to allocate|Cannot allocate memory|out of memory|MemoryError",
      f'memory ran out: {SMALLER}'),
     (r"can't start new thread|Resource temporarily unavailable|pthread_create", THREADS),
     (r'DataLoader worker.*(exited unexpectedly|killed by signal)', KILLED),
@@ -183,7 +183,7 @@ def _explain_os(e):
         return f'too many files are open (at{at}): raise the limit (ulimit -n), or take fewer `workers`'
     if code == errno.EAGAIN: return THREADS
     if code == errno.ENOMEM: return f'memory ran out: {SMALLER}'
-    if at and code: return f'{e.filename}: {e.strerror}'
+    return f'{e.filename}: {e.strerror}' if at and code else plain_text(e)
 
 def _raised_in(e, module):
     trace, files = e.__traceback__, []
@@ -195,10 +195,13 @@ def explain(e:BaseException) -> 'str | None':
     # a batch that was sent and not fetched yet when the process that made it was killed
     if isinstance(e, (ConnectionError, EOFError)) and _raised_in(e, 'multiprocessing/reductions.py'): return KILLED
     if isinstance(e, OSError) and e.errno is not None:
-        if told := _explain_os(e): return told
         # a seek beyond the end of a truncated file
         if e.errno == errno.EINVAL and _raised_in(e, 'torch/serialization.py'): return f'{DAMAGED} ({plain_text(e)})'
+        return _explain_os(e)
+    if isinstance(e, ModuleNotFoundError) and not str(e.name).startswith('planet.'):
+        return f'the package {e.name} is missing in {sys.executable}: run make, and take the Python in .venv/bin'
     if isinstance(e, (TypeError, LookupError, AttributeError, NameError, AssertionError)): return None # faults of ours
     text = f'{type(e).__name__}: {plain_text(e)}'
     told = next((told for pattern, told in FAULTS if re.search(pattern, text)), None)
+    if isinstance(e, OSError) and not told: return plain_text(e)
     if told: return f'{told} ({text if len(text) < 160 else text[:160] + "..."})'

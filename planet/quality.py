@@ -3,6 +3,7 @@
 Each check gives findings: a FAULT stops training with the words that `verify` prints, a note is said once.
 """
 import re
+import unicodedata
 from collections import Counter
 from typing import NamedTuple
 from planet import amazon
@@ -98,15 +99,21 @@ def check_names(names:list) -> list[Finding]:
     found = f"{count(len(twice), 'chip')} named more than once"
     return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
 
+NOTHING = 'nan', 'na', 'n/a', 'none', 'null', 'nil', 'missing', 'undefined', 'unlabeled', 'unlabelled'
+# letters of Cyrillic and Greek that look like Latin ones
+LATIN = str.maketrans('аеорсухіјѕкмтвноαορυ', 'aeopcyxijskmtbhoaopu')
+def _folded(tag): return unicodedata.normalize('NFKC', tag).casefold().translate(LATIN)
+
 def _check_spelling(vocab):
     "Tags of another data set are right as they are, unless two of them seem to be one; the competition's are known."
     ours = is_competition_vocab(vocab)
     unknown = [t + near_names(t, TAGS, 1) for t in vocab if t not in TAGS] if ours else []
     alike = {}
-    for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', t.casefold()), []).append(t)
+    for t in vocab: alike.setdefault(re.sub(r'[\s_-]+', '_', _folded(t)), []).append(t)
     twins = [' = '.join(same) for same in alike.values() if len(same) > 1]
-    nothing = [t for t in vocab if t.casefold() in ('nan', 'na', 'n/a', 'none', 'null') or re.fullmatch(r'\W+', t)]
-    joined = [t for t in vocab if len(parts := re.split(r'[+/&:]', t)) > 1 and {p.strip() for p in parts} <= set(vocab)]
+    nothing = [t for t in vocab if t.casefold() in NOTHING or re.fullmatch(r'\W+', t)]
+    parts = {t: {p.strip() for p in re.split(r'[-+/&:#~]', t)} for t in vocab}
+    joined = [t for t in vocab if len(parts[t]) > 1 and parts[t] <= set(vocab)]
     if joined: yield Finding('tag names', "made of other tags", 'note', joined,
                              "learnt as tags of their own: name what separates them, `label_delim`")
     if unknown: yield Finding('tag names', f"{count(len(unknown), 'tag')} not among the competition's 17", 'note',
@@ -154,6 +161,7 @@ def remedy(bad) -> str:
     "What to do with files that cannot be read, from what is wrong with each."
     known = {'Permission denied': "allow yourself to read them (chmod u+r)",
              'mode ': "save them as RGB or grey of 8 bits",
+             'a pointer': "fetch the images themselves (git lfs pull)",
              'not a regular': "put the images themselves there", 'No such': "put the images themselves there"}
     todo = [next((do for start, do in known.items() if why.startswith(start)), "fetch them again") for why in bad]
     return ', '.join(dict.fromkeys(todo))
@@ -185,6 +193,9 @@ def check_images(names:list, # of the chips, as a user knows them
         odd = [i for i in read if infos[i].size != sizes[0][0]]
         add('sizes', f'{len(sizes)} of them, {some([f"{size} {c:,}" for size, c in sizes])}; odd', 'note',
             said(odd, 'size'), "each is cropped and scaled to one square")
+    top = max((infos[i].top for i in read), default=255)
+    if 0 < top < 64: add('values', f"no value above {top} of 255 in any image, as where 12 bits are stored in 16",
+                         'note', [], "scale them to 8 bits, or state the range of values (`limits` of `from_folder`)")
     if modes: add('modes', ', '.join(f'{m} {c:,}' + (f': {REMARKS[m]}' if m in REMARKS else '') for m, c in modes),
                   'ok' if {m for m, _ in modes} <= {'RGB', 'CMYK'} else 'note')
     return found

@@ -2,17 +2,18 @@
 # Every way of splitting gives one `Split`. Chips with equal pixels (`duplicates`) and chips of one group (a scene, a
 # site) lie on one side: a score on what was trained on is too high.
 import hashlib
-import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import uuid4
 import numpy as np
 import pandas as pd
 from planet.chips import Chips
-from planet.cli import UserError, say
+from planet.cli import UserError, say, takes
 from planet.images import same_pixels
 from planet.options import check_options
+from planet.split_files import read_folds, read_sides
 
 __all__ = ['Split', 'duplicates', 'kept_together', 'random_split', 'make_folds', 'folds_file', 'find_folds',
            'fold_split', 'split_file', 'split_chips']
@@ -151,9 +152,9 @@ def find_folds(
     What is in the file counts, so folds of your own (by scene, say) may take its place. Raises `UserError` where it
     cannot be written, or where it does not give each chip one of the folds; the file is never overwritten. """
     path, names = folds_file(chips, folds, seed, out), list(chips.table.image_name)
-    if path.exists(): return _read_folds(path, names, folds)
+    if path.exists(): return read_folds(path, names, folds)
     made = make_folds(chips, folds, seed)
-    part = path.with_name(f'.{path.name}-{os.getpid()}')
+    part = path.with_name(f'.{path.name}-{uuid4().hex}') # two runs may start at once: both make the same
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         made.to_csv(part)
@@ -164,29 +165,6 @@ def find_folds(
     finally:
         with suppress(OSError): part.unlink()
     return made
-
-def _misfit(path, why): return UserError(f'{path} {why}: fix it, or delete it and it is made again')
-
-def _read_names(path, columns):
-    "A CSV of strings with a row a chip and the columns `image_name` and one of `columns`; `UserError` for any other."
-    try: read = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as e: raise _misfit(path, f'cannot be read ({e})') from None
-    if len(read.columns) != 2 or read.columns[0] != 'image_name' or read.columns[1] not in columns:
-        raise _misfit(path, f"lacks the columns image_name,{' or '.join(columns)}")
-    if read.image_name.duplicated().any(): raise _misfit(path, 'names a chip twice')
-    return read.set_index('image_name').iloc[:, 0]
-
-def _read_folds(path, names, folds):
-    "The folds in the file `path`, by image name, in the order of `names`; `UserError` where they do not fit."
-    read = _read_names(path, ['fold'])
-    missing = set(names) - set(read.index)
-    if missing or len(read) != len(names):
-        such = f', such as {min(missing)}' if missing else ''
-        raise _misfit(path, f'has {len(read)} chips and not the {len(names)} of the table{such}')
-    if odd := set(read) - {str(f) for f in range(folds)}:
-        raise _misfit(path, f'has a fold {min(odd)!r}, and they go from 0 to {folds-1}')
-    if empty := {str(f) for f in range(folds)} - set(read): raise _misfit(path, f'has no chip in fold {min(empty)}')
-    return read.astype(int).loc[names]
 
 def fold_split(
     chips:Chips, # the chips to split
@@ -202,23 +180,14 @@ def fold_split(
 
 # ---- a split that comes with the chips, or in a file
 
-VALID = '1', '1.0', 'true', 'yes', 'valid', 'validation', 'val', 'dev'
-TRAIN = '0', '0.0', 'false', 'no', 'train', 'training'
-
 def split_file(
-    path, # a CSV with `image_name` and `is_valid` (true or false) or `split` (train or valid)
-    chips:Chips, # each of them has its row; chips called `test` belong to neither side
+    path, # a table with image names and a column `is_valid` (true or false) or `split` (train or valid)
+    chips:Chips, # each of them has its row; `test` is neither side, or the validation set where there is no other
 ) -> Split:
     "Read the training and validation sets from a file; raises `UserError` where it does not fit the chips."
-    read = _read_names(path, ['is_valid', 'split'])
-    if missing := set(chips.table.image_name) - set(read.index):
-        why = f'{path} does not say where {len(missing)} of {len(chips)} chips belong, such as {min(missing)}'
-        raise UserError(why, option='split')
-    side = read.str.strip().str.lower().loc[list(chips.table.image_name)]
-    if odd := sorted(set(side) - {*VALID, *TRAIN, 'test'}):
-        such = side.index[side == odd[0]][0]
-        raise UserError(f'{path} has {odd[0]!r} for {such}: write train or valid', option='split')
-    train, valid = (np.flatnonzero(side.isin(words)).tolist() for words in (TRAIN, VALID))
+    sides = read_sides(path, list(chips.table.image_name))
+    train, valid = ([row for row, side in enumerate(sides) if side == of] for of in ('train', 'valid'))
+    if not valid: valid = [row for row, side in enumerate(sides) if side == 'test'] # a file of train and test alone
     return Split(train, valid, dict(kind='file', split_file=str(path)))
 
 # ---- one way to all of them
@@ -265,7 +234,8 @@ def _remarks(chips, split):
         tags = [f"{chips.vocab[i]} ({n} chip{'s'*(n > 1)})" for i, n in enumerate(counts.tolist()) if n and which[i]]
         return ', '.join(tags[:4]) + (f' and {len(tags)-4} more tags' if len(tags) > 4 else '')
     if missing := named(~learnt):
-        todo = '' if folds else '; `folds` train on each tag that several chips show'
+        todo = ('' if folds else '; `folds` train on each tag that several chips show' if takes('folds') else
+                '; another `seed` or a smaller `valid_pct` may')
         yield f'no training chip shows {missing}{todo}'
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
     if split.facts['kind'] != 'random': # a file may be older than the images, or edited

@@ -11,15 +11,22 @@ import pandas as pd
 from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
 from planet.quality import Finding, count
+from planet.separators import MARKS, find_delim, split_tags
 
-__all__ = ['LabelTable', 'raw_table', 'read_text', 'clean_text', 'find_delim', 'split_tags', 'split_name']
+__all__ = ['LabelTable', 'raw_table', 'records', 'is_table', 'read_text', 'clean_text', 'split_name', 'split_columns',
+           'split_side']
 
 NAMES = ('image_name', 'image', 'image_id', 'img', 'filename', 'file_name', 'fname', 'file', 'path', 'filepath',
          'file_path', 'image_path', 'name', 'id')
 TAGS = 'tags', 'tag', 'labels', 'label', 'classes', 'class', 'categories', 'category'
-SPLITS, GROUPS = ('split', 'is_valid'), ('group', 'scene', 'site', 'scene_id', 'site_id')
-NOTHING = {'nan', 'NaN', 'NAN', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'None', 'null', 'NULL', '-', '--'} # for none
-YES, NO = ('1', '1.0', 'true', 'yes'), ('0', '0.0', 'false', 'no', '')
+SPLITS, OTHER_SPLITS = ('split', 'is_valid'), ('subset', 'partition', 'set', 'dataset', 'is_val', 'is_train', 'is_test')
+split_columns = *SPLITS, *OTHER_SPLITS
+FLAGS = dict(is_valid=('train', 'valid'), is_val=('train', 'valid'), is_train=('valid', 'train'),
+             is_test=('train', 'test')) # for no and yes
+GROUPS = 'group', 'scene', 'site', 'scene_id', 'site_id'
+NOTHING = {'nan', 'NaN', 'NAN', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'None', 'null', 'NULL', '-', '--',
+           '[]', '{}', '()', '[""]', "['']", '[None]', '[nan]', '""', "''"} # for none
+YES, NO = ('1', '1.0', 'true', 'yes', 't', 'y', 'x'), ('0', '0.0', 'false', 'no', 'f', 'n', '')
 TRAIN, VALID = ('train', 'training'), ('valid', 'validation', 'val', 'dev', 'holdout', 'eval')
 
 @dataclass
@@ -50,18 +57,20 @@ def read_text(path) -> tuple[str, str]: # the text, and its encoding
         if not re.search('[\0-\x08\x0e-\x1f]', text): return text, re.sub('-(sig|le|be)$', '', encoding)
     raise UserError(f'{path} is no text in UTF-8, UTF-16 or cp1252, so no table: save it as CSV in UTF-8')
 
-HIDDEN = dict.fromkeys(map(ord, '\u200b\u200c\u200d\u2060\ufeff\u00ad')) # zero-width characters and the soft hyphen
+def _plain(c):
+    category = unicodedata.category(c)
+    # zero-width characters, marks of direction, the soft hyphen; variants of a glyph
+    return ' ' if category == 'Zs' else '' if category == 'Cf' or '\ufe00' <= c <= '\ufe0f' else c
 
 def clean_text(text:str) -> str:
-    "`text` in Unicode's composed form (NFC), with plain spaces and without zero-width characters."
+    "`text` in Unicode's composed form (NFC), with plain spaces and without invisible characters."
     if text.isascii(): return text
-    text = unicodedata.normalize('NFC', text.translate(HIDDEN))
-    return ''.join(' ' if unicodedata.category(c) == 'Zs' else c for c in text)
+    return unicodedata.normalize('NFC', ''.join(map(_plain, text)))
 
 # ---- cells -------------------------------------------------------------------------------------------------------
 
-def _records(path):
-    "The header and the rows `(line, cells)` of a table of text, and how they were read."
+def records(path) -> tuple: # header, rows `(line, cells)`, separator of columns, how it was read
+    "The cells of a table of text, whatever its encoding and the separator of its columns."
     text, encoding = read_text(path)
     lines = text.splitlines()
     excel = re.fullmatch(r'sep=(.)', lines[0].strip('"')) if lines else None # a first line for Excel
@@ -69,10 +78,11 @@ def _records(path):
     head = next((line for line in text.splitlines() if line.strip(' ,;|\t"')), '')
     if not head: raise UserError(f"{path} is empty: it needs the columns image_name,tags and a row a chip")
     def fit(delim):
-        names = _header(head.split(delim))
-        return sum(any(n in names for n in known) for known in (NAMES, TAGS)), len(names)
+        names = _header(head.split(delim) if delim != ' ' else head.split())
+        return sum(any(n in names for n in known) for known in (NAMES, TAGS + SPLITS)), len(names)
     delim = excel[1] if excel else max(',;\t|', key=fit)
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delim, strict=True)
+    if fit(delim)[0] < 2 <= fit(' ')[0] == fit(' ')[1]: delim = ' ' # the names of the columns and nothing else
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delim, strict=True, skipinitialspace=delim == ' ')
     above = bool(excel)
     try: records = [(reader.line_num + above, row) for row in reader if len(row) > 1 or any(map(str.strip, row))]
     except csv.Error as e:
@@ -81,21 +91,26 @@ def _records(path):
     (_, header), *rows = records[start:]
     while not header[-1].strip(): header.pop() # a delimiter at the end of each line
     said = [f'encoding {encoding}']*(encoding != 'utf-8')
-    said += [f'columns separated by {dict([(chr(9), "tabs")]).get(delim, repr(delim))}']*(delim != ',')
+    spelt = {'\t': 'tabs', ' ': 'spaces'}.get(delim, repr(delim))
+    said += [f'columns separated by {spelt}']*(delim != ',')
     return [clean_text(h).strip() for h in header], rows, delim, said
 
 def _header(names): return [re.sub(r'[\s-]+', '_', clean_text(n).strip().strip('"').casefold()) for n in names]
 
-def _columns(path, header):
+def _columns(path, header, rows):
     "Positions of the columns of names, tags, split and group; `None` for what there is not."
     plain = _header(header)
     if twice := [h for h, n in Counter(plain).items() if n > 1 and h in (*NAMES, *TAGS, *SPLITS)]:
         raise UserError(f'{path} has two columns {twice[0]}: keep one')
     at = [next((plain.index(n) for n in known if n in plain), None) for known in (NAMES, TAGS, SPLITS, GROUPS)]
+    def splits(i): return all(row[i:i+1] > [''] and split_side(plain[i], row[i]) for _, row in rows if any(row))
+    if at[2] is None: at[2] = next((i for i, n in enumerate(plain) if n in OTHER_SPLITS and splits(i)), None)
     others = len(header) - sum(i is not None for i in at)
     if at[1] is None and at[0] is not None and others > 1: return at # perhaps one-hot
     if missing := [n for n, i in zip(('image_name', 'tags'), at) if i is None]:
-        data = any(re.search(r'\.\w{3,4}$', h) for h in header)
+        def shape(row): return re.sub(r'\d+', '0', row[0]) if row else ''
+        data = (any(re.search(r'\.\w{3,4}$', h) for h in header)
+                or re.search(r'\d', header[0]) and any(shape(row) == shape(header) for _, row in rows))
         first = "; its first line looks like data: put a line image_name,tags above it" if data else ''
         raise UserError(f"{path} has no column {' and no column '.join(missing)} (it has {', '.join(header)}): "
                         f"name its columns image_name,tags{first}")
@@ -104,6 +119,8 @@ def _columns(path, header):
 def _one_hot(path, header, rows, at):
     "The tags of each row from columns of zeros and ones, one a tag."
     columns = [i for i, h in enumerate(header) if h and i not in at]
+    if short := [line for line, row in rows if len(row) < len(header)]:
+        raise UserError(f"{path}, row {short[0]}: fewer cells than names in its header")
     values = {i: {line: row[i].strip().casefold() for line, row in rows} for i in columns}
     wrong = {i: [(line, v) for line, v in of.items() if v not in YES + NO] for i, of in values.items()}
     odd = {i: found[0] for i, found in wrong.items() if found}
@@ -118,39 +135,6 @@ def _one_hot(path, header, rows, at):
 
 # ---- tags --------------------------------------------------------------------------------------------------------
 
-def find_delim(cells) -> str: # a separator, 'space' or 'list'; '' where they differ
-    """What separates the tags in the cells of a column: spaces, `,`, `;`, `|` or lists as Python and JSON write them.
-
-    Tags of several words stay whole where another separator is used. A column is a mixture where splitting at spaces as
-    well would leave fewer different tags, or find ones that stand alone elsewhere.
-    """
-    full = [c for c in cells if c]
-    lists = [c for c in full if c[0]+c[-1] in ('[]', '()', '{}')]
-    if lists: return 'list' if len(lists) == len(full) else ''
-    found = [d for d in ',;|\t' if any(d in c for c in full)]
-    if not found: return 'space'
-    if len(found) > 1: return ''
-    pieces = {p.strip() for c in full for p in c.split(found[0])} - {''}
-    spaced = [p.split() for p in pieces if len(p.split()) > 1]
-    single = {w for p in pieces for w in p.split()}
-    mixed = (len(single) < len(pieces) or any(pieces >= set(p) for p in spaced)
-             or sum(not pieces.isdisjoint(p) for p in spaced) > len(spaced)/2)
-    return '' if spaced and mixed else found[0]
-
-QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
-
-def split_tags(cell:str, # a cell of tags
-               delim:str, # 'space', 'list', 'none' (a cell is one tag), or the separator itself
-              ) -> list[str]:
-    "The tags of a cell, in its order."
-    if delim == 'space': return cell.split()
-    if delim == 'none': return [cell]*bool(cell)
-    if delim == 'list':
-        if quoted := [a or b for a, b in QUOTED.findall(cell)]: return [t.strip() for t in quoted if t.strip()]
-        inner = cell[1:-1]
-        return [t.strip() for t in (inner.split(',') if ',' in inner else inner.split()) if t.strip()]
-    return [t.strip() for t in cell.split(delim) if t.strip()]
-
 def _repeats(names): return len(names) - len(set(names)) >= max(1, len(names)/4) # as where each row is a tag
 
 def _cells_to_tags(names, lines, cells, label_delim):
@@ -159,10 +143,10 @@ def _cells_to_tags(names, lines, cells, label_delim):
     if not delim:
         marked, plain = [], []
         for line, cell in zip(lines, cells):
-            if cell: (marked if re.search(r'[,;|\t\[\]]', cell) else plain).append(f'row {line} ({cell})')
+            if cell: (marked if re.search(rf'[{MARKS}\[\](){{}}]', cell) else plain).append(f'row {line} ({cell})')
         fault = Finding('separators', "tags are not separated in one way", 'FAULT', marked[:2] + plain[:1],
                         "use one separator in all rows, or name it: `label_delim`")
-        return [re.split(r'[\s,;|]+', c.strip('[](){}')) if c else [] for c in cells], [], [fault]
+        return [re.split(rf'[\s{MARKS}]+', c.strip('[](){}')) if c else [] for c in cells], [], [fault]
     notes = []
     if delim == 'space' and not label_delim:
         sets = sorted({c for c in cells if len(c.split()) > 1})
@@ -173,7 +157,8 @@ def _cells_to_tags(names, lines, cells, label_delim):
                                    sets, "where such a cell is one tag: `label_delim` none")]
     known = {c: split_tags(c, delim) for c in set(cells)} # few sets of tags, on many chips
     tags = [known[c] for c in cells]
-    names = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs'}
+    names = {'space': 'spaces', 'list': 'lists', 'none': 'nothing: a cell is one tag', '\t': 'tabs',
+             '\n': 'line breaks'}
     shown = names.get(delim, f'"{delim}"')
     return tags, [f'tags separated by {shown}']*(delim != 'space' or bool(label_delim)), notes
 
@@ -183,17 +168,27 @@ def split_name(value:str) -> str:
     known = dict(train=TRAIN, valid=VALID, test=('test', 'testing'))
     return next((split for split, words in known.items() if value in words), '')
 
+def split_side(column:str, # its name, such as `split` or `is_valid`
+               cell:str,
+              ) -> str: # 'train', 'valid' or 'test'; '' for none
+    "The side of a split that a cell of such a column names."
+    if column not in FLAGS: return split_name(cell)
+    no, yes = FLAGS[column]
+    return yes if cell.strip().casefold() in YES else no if cell.strip().casefold() in NO else ''
+
 def _split_column(header, column, cells, lines):
-    "The split of each row from a column `split` or `is_valid`, and findings."
-    if header == 'is_valid':
-        sides = dict.fromkeys(YES, 'valid') | dict.fromkeys(NO, 'train')
-        found = [sides.get(c.casefold(), '') for c in cells]
-    else: found = [split_name(c) for c in cells]
+    "The split of each row from a column such as `split` or `is_valid`, and findings."
+    found = [split_side(header, c) for c in cells]
     if odd := [f'row {line} ({cell or "empty"})' for line, cell, split in zip(lines, cells, found) if not split]:
         said = f"{count(len(odd), 'row')} of column {column} name no split"
         todo = "write train, valid or test; True or False in is_valid; or take the column out"
         return found, [Finding('split column', said, 'FAULT', odd, todo)]
     return found, []
+
+def is_table(path) -> bool:
+    "Whether a file of text has a header with a column of image names and one of tags."
+    try: header, rows, *_ = records(path); return None not in _columns(path, header, rows)[:2]
+    except UserError: return False
 
 # ---- the table ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +200,7 @@ def _filled_rows(path, header, rows, name, tag, delim):
     if blank := len(rows) - len(filled):
         findings.append(Finding('empty rows', f"{count(blank, 'row')} without any content left out", 'note'))
     if changed := sum(not c.isascii() and clean_text(c) != c for _, row in filled for c in row):
-        found = f"{count(changed, 'cell')} with no-break spaces, zero-width or decomposed characters"
+        found = f"{count(changed, 'cell')} with no-break spaces, invisible or decomposed characters"
         findings.append(Finding('characters', found, 'note', todo="read as plain spaces, without them, and composed"))
     single = all(len(row) == 1 for _, row in filled)
     other = next((d for d in ',;\t|' if single and d != delim and all(d in row[0] for _, row in filled)), None)
@@ -213,7 +208,7 @@ def _filled_rows(path, header, rows, name, tag, delim):
         raise UserError(f"{path} separates columns by {delim!r} in its header and by {other!r} in its rows: use one")
     plain = []
     for line, row in filled:
-        row = [clean_text(c).strip() for c in row] + ['']*(len(header)-len(row))
+        row = [clean_text(c).strip() for c in row] + ['']*(len(header)-len(row))*(tag is not None)
         extra = row[len(header):]
         while extra and not extra[-1]: extra.pop()
         if extra and tag != len(header)-1:
@@ -230,8 +225,8 @@ def raw_table(path, # a label table
               label_delim:str='', # what separates tags: a character, 'space', 'none' (a cell is one tag); '': detected
              ) -> LabelTable:
     "Read a label table; raises `UserError` where it is none. What is wrong with single rows is in its `findings`."
-    header, rows, delim, read = _records(path)
-    at = name, tag, split, group = _columns(path, header)
+    header, rows, delim, read = records(path)
+    at = name, tag, split, group = _columns(path, header, rows)
     rows, findings = _filled_rows(path, header, rows, name, tag, delim)
     def column(i): return [row[i] for _, row in rows]
     lines = [line for line, _ in rows]
@@ -248,6 +243,11 @@ def raw_table(path, # a label table
         cells = ['' if c in NOTHING else c for c in cells]
         tags, said, found = _cells_to_tags(column(name), lines, cells, label_delim)
         read, findings = read + said, findings + found
+        if unread := [h for i, h in enumerate(header) if h and i not in at]:
+            findings.append(Finding('columns', "columns that are not read", 'note', unread))
+    if 'encoding cp1252' in read and (odd := sorted({t for row in tags for t in row if not t.isascii()})):
+        todo = "save the table in UTF-8 if they are spelt otherwise"
+        findings.append(Finding('encoding', "the encoding is not known: read as cp1252", 'note', odd, todo))
     table = pd.DataFrame(dict(image_name=column(name), tags=pd.Series(tags, dtype=object), line=lines))
     if split is not None:
         table['split'], found = _split_column(_header([header[split]])[0], header[split], column(split), lines)

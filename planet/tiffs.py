@@ -9,12 +9,18 @@ from PIL import Image
 from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
 
-__all__ = ['read_bands', 'scale_bands', 'LIMITS', 'open_tif', 'tif_rgb', 'tif_false_colour']
+__all__ = ['read_bands', 'scale_bands', 'check_tiff', 'unknown_format', 'LIMITS', 'open_tif', 'tif_rgb',
+           'tif_false_colour']
+
+MAGIC = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'
 
 def read_bands(data:bytes, # of an image file
               ) -> np.ndarray: # `(height, width, bands)`, in the file's own type
     "Read all bands of an image file as they are; many kinds of exceptions where it is broken."
-    if data[:4] not in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'): bands = np.asarray(Image.open(io.BytesIO(data)))
+    if not data.startswith(MAGIC):
+        if data.startswith(b'\x89PNG') and data[24] == 16 and data[25] in (2, 6): # depth, and colour with three bands
+            raise ValueError('mode of 16 bits a band in a PNG, of which 8 are read: a TIFF keeps them')
+        bands = np.asarray(Image.open(io.BytesIO(data)))
     else:
         import tifffile
         log = logging.getLogger('tifffile') # it also says in a line of its own what it then raises
@@ -35,6 +41,32 @@ def scale_bands(bands:np.ndarray, # `(height, width, bands)`
     if bands.ndim != 3 or bands.shape[2] != len(low):
         raise ValueError(f'shape {bands.shape}, and limits of {len(low)} bands')
     return (255*np.nan_to_num(((bands.astype(np.float32)-low)/(high-low)).clip(0, 1))).round().astype(np.uint8)
+
+def check_tiff(im, # as Pillow has opened it
+              ):
+    "Raise `ValueError` for a TIFF that Pillow reads in part or wrongly: of many bits and bands, pages, signed values."
+    (bits, bands, form, white), pages = (max(np.atleast_1d(im.tag_v2.get(*tag)).tolist()) for tag in
+                                         ((258, 1), (277, 1), (339, 1), (262, 1))), im.n_frames
+    if bands > 3 and bits > 8: raise ValueError(f'mode of {bands} bands of {bits} bits: not RGB or grey')
+    if form == 2 and bits == 8: raise ValueError('mode of signed integers: not RGB or grey')
+    if white == 0 and bits > 8: raise ValueError(f'mode of {bits} bits with white as 0: not RGB or grey')
+    size = im.size
+    for page in range(1, pages):
+        im.seek(page)
+        # overviews and masks are no pages of their own
+        if im.size == size and not im.tag_v2.get(254, 0) & 5:
+            raise ValueError(f'mode of {pages} pages, of which one would be read: not RGB or grey')
+    im.seek(0)
+
+def unknown_format(data:bytes, # of a file that Pillow does not know
+                  ) -> str:
+    "What such a file is, in a few words."
+    if data.startswith(b'version https://git-lfs'): return 'a pointer of Git LFS, and no image'
+    if data.lstrip()[:1] == b'<': return 'a web page or other text, and no image'
+    if not data.startswith(MAGIC): return 'no image'
+    try: bands = read_bands(data)
+    except Exception: return 'no image' # a broken file fails in many ways
+    return f'mode of {bands.shape[-1]} bands of {bands.dtype}: not RGB or grey'
 
 # ---- the competition's TIFFs, for figures ------------------------------------------------------------------------
 

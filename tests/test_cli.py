@@ -310,6 +310,10 @@ ERRORS = [
     (OSError(errno.EROFS, 'Read-only file system', 'x'), 'cannot write x'),
     (FileNotFoundError(errno.ENOENT, 'No such file or directory', 'chip.jpg'), 'chip.jpg: No such file'),
     (OSError(errno.EIO, 'Input/output error', 'x'), 'x: Input/output error'),
+    (OSError(errno.EFBIG, 'File too large'), 'File too large'),
+    (OSError("Cannot save file into a non-existent directory: 'runs/x'"), "non-existent directory: 'runs/x'"),
+    (ImportError('libtorch_cuda.so: failed to map segment from shared object'), 'memory ran out'),
+    (ModuleNotFoundError("No module named 'timm'", name='timm'), 'the package timm is missing'),
 ]
 
 @pytest.mark.parametrize('error,said', ERRORS, ids=lambda o: type(o).__name__ if isinstance(o, Exception) else '')
@@ -318,7 +322,7 @@ def test_errors_are_explained(error, said):
     assert told and said in told and '\n' not in told
 
 @pytest.mark.parametrize('error', [KeyError('nan'), TypeError('out of memory'), RuntimeError('shape mismatch'),
-                                   AssertionError('NaN'),
+                                   AssertionError('NaN'), ModuleNotFoundError('x', name='planet.x'),
                                    ValueError('cannot convert float NaN to integer'), ZeroDivisionError()])
 def test_faults_of_ours_keep_their_traceback(error): assert explain(error) is None
 

@@ -33,8 +33,10 @@ sources
 download
 synthetic
 splits
+split_files
 images tiffs
 chips tables
+separators
 calibration metrics decisions resampling
 checks
 losses
@@ -157,6 +159,11 @@ def test_the_package_is_light():
     loaded = modules_after('import planet')
     assert {m for m in loaded if m.split('.')[0] == 'planet'} == {'planet'}
     assert not loaded & {'torch', 'numpy', 'fastcore', 'fastai'}
+
+def test_no_import_warns():
+    "A warning of fastai names a path of the machine in every notebook that begins with an import of ours."
+    code = 'import planet.data, planet.learner, planet.callbacks'
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True).stderr == ''
 
 @pytest.mark.parametrize('script', [p for p in python_files('experiments') if '@script' in read(p)],
                          ids=lambda p: p.stem)

@@ -1,11 +1,13 @@
 "Image files of every kind are decoded in one way, whatever they are given as, or refused with the reason."
 import io
 import os
+import struct
+import zlib
 import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from planet import images
 from planet.chips import from_folder
 from planet.cli import UserError
@@ -14,6 +16,26 @@ from planet.images import ChipStore, check_chips, open_chip, read_info
 def noise(shape=(40, 40, 3), seed=0): return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
 def ramp(): return np.linspace(0, 65535, 64*64).round().astype(np.uint16).reshape(64, 64)
 def mean(chip): return chip.float().mean((1, 2)).tolist()
+
+# ---- upright, as EXIF says
+
+@pytest.mark.parametrize('turn', range(1, 9))
+@pytest.mark.parametrize('form', ['jpg', 'png', 'tif', 'webp'])
+def test_chips_are_upright_as_exif_says(tmp_path, form, turn):
+    "As other programs show them; the training of rotated chips would agree with no map."
+    quarters = np.zeros((64, 64, 3), np.uint8)
+    quarters[:32, :32], quarters[:32, 32:], quarters[32:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    exif, path = Image.Exif(), tmp_path/f'a.{form}'
+    exif[0x0112] = turn
+    Image.fromarray(quarters).save(path, exif=exif, quality=95)
+    want = torch.from_numpy(np.array(ImageOps.exif_transpose(Image.open(path)).convert('RGB'))).permute(2, 0, 1)
+    with Image.open(path) as im: as_image = open_chip(im, 64)
+    for got in (open_chip(path, 64), open_chip(path.read_bytes(), 64), as_image):
+        assert (got.int() - want.int()).abs().max() < 3
+
+def test_damaged_exif_is_no_fault(tmp_path):
+    Image.fromarray(noise()).save(tmp_path/'a.jpg', exif=b'Exif\0\0garbage that is no TIFF')
+    assert not read_info(tmp_path/'a.jpg').bad
 
 # ---- 16 bits, floats, other modes
 
@@ -49,6 +71,50 @@ def test_modes_without_a_known_range_are_refused(tmp_path, mode, words):
     with pytest.raises(UserError, match=rf'1 of 3 chips cannot be read: c \(mode .*; {todo}'):
         check_chips(chips, store)
     assert check_chips(chips, store, skip_bad=True).left_out == ['c']
+
+@pytest.mark.parametrize('pixels,kwargs,words', [
+    (noise((3, 40, 48)), dict(photometric='minisblack'), 'mode of 3 pages, of which one would be read'),
+    (noise((40, 48, 13)), dict(photometric='minisblack'), 'mode of 40 pages'),
+    (noise((40, 48)).astype(np.int8), {}, 'mode of signed integers'),
+    (ramp(), dict(photometric='miniswhite'), 'mode of 16 bits with white as 0'),
+    (noise().astype(np.float32), dict(photometric='rgb'), 'mode of 3 bands of float32'),
+    (noise((40, 48)).astype(np.float16), {}, 'mode of 1 bands of float16')])
+def test_tiffs_that_pillow_reads_in_part_or_wrongly_are_refused(tmp_path, pixels, kwargs, words):
+    tifffile.imwrite(tmp_path/'a.tif', pixels, **kwargs)
+    assert words in read_info(tmp_path/'a.tif').bad
+
+def test_overviews_are_no_pages(tmp_path):
+    with tifffile.TiffWriter(tmp_path/'a.tif') as out:
+        out.write(noise(), photometric='rgb', subifds=0)
+        out.write(noise((20, 20, 3)), photometric='rgb', subfiletype=1)
+    assert (open_chip(tmp_path/'a.tif', 40).permute(1, 2, 0).numpy() == noise()).all()
+
+def test_12_bits_in_16_are_named(tmp_path):
+    for i, n in enumerate('ab'): Image.fromarray(noise((40, 40), i).astype(np.uint16)*16).save(tmp_path/f'{n}.png')
+    (tmp_path/'labels.csv').write_text('image_name,tags\na,x\nb,y\n')
+    chips = from_folder(tmp_path)
+    store = ChipStore(chips.paths, 32)
+    told = 'no value above 16 of 255 in any image, as where 12 bits are stored in 16; scale them to 8 bits, or state'
+    assert any(told in note for note in check_chips(chips, store).notes)
+    chips = from_folder(tmp_path, limits=[[0], [4095]]) # as advised
+    store = ChipStore(chips.paths, 40, limits=chips.limits)
+    assert store.pixels.max() > 250 and not any('no value' in note for note in check_chips(chips, store).notes)
+
+def test_pngs_of_16_bits_a_band_have_no_stated_range(tmp_path):
+    "Pillow reads 8 of the 16 bits."
+    rows = b''.join(b'\0' + bytes(6*4) for _ in range(4))
+    chunks = (b'IHDR', struct.pack('>IIBBBBB', 4, 4, 16, 2, 0, 0, 0)), (b'IDAT', zlib.compress(rows)), (b'IEND', b'')
+    (tmp_path/'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind+data)) for kind, data in chunks))
+    assert not read_info(tmp_path/'a.png').bad
+    with pytest.raises(UserError, match='16 bits a band in a PNG, of which 8 are read: a TIFF keeps them'):
+        open_chip(tmp_path/'a.png', 4, limits=[[0]*3, [4095]*3])
+
+@pytest.mark.parametrize('text,words', [('version https://git-lfs.github.com/spec/v1\noid', 'a pointer of Git LFS'),
+                                        ('<!DOCTYPE html><html>404', 'a web page'), ('PK', 'no image')])
+def test_other_files_are_called_what_they_are(tmp_path, text, words):
+    (tmp_path/'a.jpg').write_text(text)
+    assert words in read_info(tmp_path/'a.jpg').bad
 
 def test_several_bands_of_16_bits_are_refused(tmp_path):
     for kwargs in (dict(photometric='minisblack'), dict(photometric='rgb', extrasamples=['unassalpha']),

@@ -2,6 +2,7 @@
 import itertools
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from fastai.data.transforms import RandomSplitter
 from hypothesis import given, settings, strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from PIL import Image
+from planet import cli
 from planet.chips import Chips, from_folder
 from planet.cli import UserError
 from planet.splits import duplicates, find_folds, folds_file, make_folds, random_split, split_chips
@@ -277,9 +279,41 @@ def test_a_split_from_a_file(chips, tmp_path, capsys, header, words):
     assert split.valid == [*range(50, 60)] and split.facts == dict(kind='file', split_file=str(path))
     assert f'split: {path}, 50 chips to train on, 10 in the validation set' in capsys.readouterr().out
 
+FILES = dict( # name of a chip, its side
+    utf16=lambda n, s: ('image_name,split', f'{n},{s}'), semicolons=lambda n, s: ('image_name;split', f'{n};{s}'),
+    paths=lambda n, s: ('fname,set', f'train/{n}.jpg,{s}'),
+    tests=lambda n, s: ('Image Name,subset', f'{n},{"test" if s == "valid" else s}'),
+    whole_table=lambda n, s: ('image_name,tags,is_valid', f'{n},clear road,{s == "valid"}'),
+    training=lambda n, s: ('image_name,is_train', f'{n},{int(s == "train")}'))
+
+@pytest.mark.parametrize('form', FILES)
+def test_split_files_as_people_have_them(chips, tmp_path, form):
+    rows = [FILES[form](n, 'valid' if i < 12 else 'train') for i, n in enumerate(chips.table.image_name)]
+    text = '\n'.join([rows[0][0], *(row for _, row in rows)])
+    (tmp_path/'s.csv').write_text(text, encoding='utf-16' if form == 'utf16' else 'utf-8')
+    assert split_of(chips, split=str(tmp_path/'s.csv'))[1] == [*range(12)]
+
+def test_a_split_file_that_is_none(chips, tmp_path):
+    os.mkfifo(tmp_path/'fifo')
+    for name, said in (('fifo', 'not a regular file, but a FIFO'), ('.', 'a folder'), ('ramdom', 'no such file')):
+        with pytest.raises(UserError, match=f'`split` .*{said}') as e: split_chips(chips, split=str(tmp_path/name))
+        assert 'made again' not in str(e.value)
+
+def test_folds_made_by_two_at_once(chips, tmp_path):
+    with ThreadPoolExecutor(4) as pool: made = list(pool.map(lambda _: find_folds(chips, 3, out=tmp_path), range(8)))
+    assert all(f.equals(made[0]) for f in made) and len(list((tmp_path/'folds').iterdir())) == 1
+
+def test_advice_names_what_the_command_has(monkeypatch, capsys):
+    chips = of_tags([['clear']]*8 + [['clear', 'ship']])
+    seed = next(seed for seed in range(99) if 8 in RandomSplitter(.3, seed=seed)(range(9))[1])
+    for options, said in (({}, '`folds` train on each'), ({'seed', 'valid_pct'}, 'another --seed or a smaller')):
+        monkeypatch.setattr(cli, '_options', options)
+        split_of(chips, .3, seed)
+        assert said in capsys.readouterr().out
+
 @pytest.mark.parametrize('text,said',
                          [('image_name,split\ntrain_0,train\n', 'does not say where 59 of 60 chips belong'),
-                          ('a,b\n1,2\n', 'lacks the columns'), (None, 'cannot be read')])
+                          ('a,b\n1,2\n', 'lacks the columns'), (None, 'no such file')])
 def test_a_split_file_that_does_not_fit(chips, tmp_path, text, said):
     if text: (tmp_path/'s.csv').write_text(text)
     with pytest.raises(UserError, match=said): split_chips(chips, split=str(tmp_path/'s.csv'))

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
+from planet.separators import find_delim, split_tags
 from planet.sources import find_chips
-from planet.tables import clean_text, find_delim, split_tags
+from planet.tables import clean_text
 from planet.tools.verify import verify
 
 def picture(path, seed=0, **kwargs):
@@ -51,6 +52,11 @@ FORMS = dict(
     ['tags separated by lists']),
     numpy_lists=("image_name,tags\na,['clear' 'primary']\nb,['haze']\nc,['clear' 'road' 'water']\nd,[]\n",
     ['tags separated by lists']),
+    spaces=('image_name tags\na clear primary\nb haze\nc clear road  water\nd\n', ['columns separated by spaces']),
+    aligned=('image  tags\na      clear,primary\nb      haze\nc      clear,road,water\nd\n',
+             ['columns separated by spaces', 'columns image,tags', 'tags separated by ","']),
+    one_hot_x=('image_name,clear,haze,primary,road,water\na,x,,x,,\nb,,x,,,\nc,x,,,X,x\nd,,,,,\n',
+               ['5 one-hot columns']),
     bare_lists=('image_name,tags\na,"[clear, primary]"\nb,[haze]\nc,"[clear,road,water]"\nd,[]\n',
     ['tags separated by lists']),
     one_hot=('image_name,clear,haze,primary,road,water\na,1,0,1,0,0\nb,0,1,0,0,0\nc,1,0,0,1,1\nd,0,0,0,0,0\n',
@@ -148,7 +154,7 @@ def test_unicode_twins_are_one_tag(four):
     write(four, 'image_name,tags\na,cafe\u0301 x\nb,caf\u00e9\nc,caf\u00e9\u200b\nd,x\n')
     chips = from_folder(four)
     assert chips.vocab == ['caf\u00e9', 'x'] and chips.table.tags[0] == chips.table.tags[1] + ['x']
-    assert any('2 cells with no-break spaces, zero-width or decomposed' in n for n in chips.notes)
+    assert any('2 cells with no-break spaces, invisible or decomposed' in n for n in chips.notes)
 
 def test_words_for_nothing_are_named(four):
     write(four, 'image_name,tags\na,clear None\nb,NA\nc,none\nd,clear\n')
@@ -157,10 +163,37 @@ def test_words_for_nothing_are_named(four):
     assert any('1 cell read as no tags: NA (1)' in n for n in chips.notes)
     assert any('words for an empty cell among the tags: None, none' in n for n in chips.notes)
 
+@pytest.mark.parametrize('cell', ['[]', '{}', '[""]', '[None]', '--', '""'])
+def test_cells_that_hold_nothing_in_another_notation(four, cell):
+    quoted = '"' + cell.replace('"', '""') + '"'
+    chips = from_folder(write(four, f'image_name,tags\na,clear road\nb,{quoted}\nc,road\nd,clear\n'))
+    assert chips.vocab == ['clear', 'road'] and chips.table.tags[1] == []
+
+def test_tags_that_look_alike_are_named(four):
+    write(four, 'image_name,tags\na,road x\nb,r\u043ead x\nc,\uff52oad x\nd,\u200eroad\ufe0f x\n')
+    notes = from_folder(four).notes
+    assert any('alike but for their spelling: road = r\u043ead = \uff52oad; ' in n for n in notes)
+    assert any('1 cell with no-break spaces, invisible or decomposed' in n for n in notes)
+
+SIGNS = '/', '+', '&', ':', '#', '~', '\u3001', '\uff0c', '\uff1b', '\u060c', ' / ', ' - ', ' \u2022 ', ' and ', '\n'
+
+@pytest.mark.parametrize('sign', SIGNS)
+def test_other_separators_are_taken_and_said(four, sign):
+    cells = map(sign.join, (['clear', 'primary'], ['haze'], ['clear', 'primary', 'road'], ['haze', 'road']))
+    chips = from_folder(write(four, 'image_name,tags\n' + ''.join(f'{n},"{c}"\n' for n, c in zip('abcd', cells))))
+    assert chips.vocab == ['clear', 'haze', 'primary', 'road']
+    assert chips.read == [f'tags separated by {"line breaks" if sign == chr(10) else chr(34) + sign + chr(34)}']
+    assert len(from_folder(four, label_delim='space' if sign.strip() == sign else 'none').vocab) >= 4 # it is a guess
+
+def test_names_of_classes_within_classes_stay_whole(four):
+    tags = dict(a='land/forest', b='land/road', c='sea/ice', d='sea/road')
+    assert tags_of(write(four, 'image_name,tags\n' + ''.join(f'{n},{t}\n' for n, t in tags.items()))) == {
+        n: [t] for n, t in tags.items()}
+
 def test_other_separators_are_named(four):
-    notes = from_folder(write(four, 'image_name,tags\na,x+y\nb,x\nc,y & x\n')).notes
-    assert any('made of other tags: x+y; ' in n and '`label_delim`' in n for n in notes)
-    assert any('words for an empty cell among the tags: &' in n for n in notes)
+    chips = from_folder(write(four, 'image_name,tags\na,x+y\nb,x\nc,y & x\n'))
+    assert any('made of other tags: x+y; ' in n and '`label_delim`' in n for n in chips.notes)
+    assert chips.read == ['tags separated by " & "'] and chips.table.tags[2] == ['x', 'y']
     assert tags_of(four, label_delim='+')['a'] == ['x', 'y'] # as advised
 
 # ---- rows that are wrong
@@ -242,6 +275,28 @@ def test_groups(four):
     chips = from_folder(write(four, 'image_name,scene,tags\na,s1,x\nb,s2,y\nc,s1,x\n'))
     assert chips.group == ['s1', 's2', 's1'] and chips[1:].group == ['s2', 's1']
     assert from_folder(write(four, FORMS['plain'][0])).group is None
+
+@pytest.mark.parametrize('column,cells,want', [
+    ('subset', ['train', 'val', 'val', 'train'], 'tvvt'), ('set', ['train', 'test', 'test', 'train'], 'tvvt'),
+    ('is_train', ['1', '0', '0', '1'], 'tvvt'), ('is_test', ['False', 'True', 'True', 'no'], 'tvvt')])
+def test_splits_under_other_names(four, column, cells, want):
+    write(four, f'image_name,tags,{column}\n' + ''.join(f'{n},x {n},{c}\n' for n, c in zip('abcd', cells)))
+    assert from_folder(four).official == [dict(t='train', v='valid')[c] for c in want]
+
+def test_columns_that_are_not_read_are_named(four):
+    write(four, 'image_name,tags,lat,set,fold\n' + ''.join(f'{n},x {n},1.5,b{n},0\n' for n in 'abcd'))
+    chips = from_folder(four)
+    assert chips.official is None and 'columns that are not read: lat, set, fold' in chips.notes
+
+def test_short_rows_of_one_hot_columns_are_refused(four):
+    refused(write(four, 'image_name,lat,x,y\na,1,0\nb,0,1\n'), 'row 2: fewer cells than names in its header')
+
+def test_an_encoding_that_is_a_guess_is_named(four):
+    write(four, 'image_name,tags\na,\u0432\u043e\u0434\u0430 x\nb,x\n', encoding='cp1251')
+    assert any('read as cp1252: \xe2\xee\xe4\xe0; save the table in UTF-8' in n for n in from_folder(four).notes)
+    write(four, 'image_name,tags\na,\u0432\u043e\u0434\u0430 x\nb,x\n') # as advised
+    assert from_folder(four).vocab == ['x', '\u0432\u043e\u0434\u0430']
+    assert not any('cp1252' in n for n in from_folder(four).notes)
 
 # ---- image names and folders
 
@@ -331,6 +386,16 @@ def test_missing_images_of_another_data_set(four):
     picture(four/'train'/'lost.png')
     assert len(from_folder(four)) == 3
 
+def test_images_of_other_names(four):
+    write(four, 'image_name,tags\n1,x\n2,y\n')
+    refused(four, 'there are 4 images of other names, such as train/a.jpg: write their names into the table')
+    write(four, 'image_name,tags\na,x\nb,y\n') # as advised
+    assert len(from_folder(four)) == 2
+
+def test_images_without_an_ending(four):
+    for name in 'ab': (four/'train'/f'{name}.jpg').rename(four/'train'/name)
+    refused(write(four, 'image_name,tags\na,x\nb,y\n'), '2 of them lie there as files without an ending')
+
 # ---- where the table is
 
 def test_the_only_table_is_read_whatever_its_name(four):
@@ -352,7 +417,20 @@ def test_no_table_at_all(four):
     (four/'train').rename(four/'train-jpg')
     with pytest.raises(UserError, match='planet-data get kaggle'): from_folder(four)
 
-@pytest.mark.parametrize('splits', [[''], ['train', 'valid'], ['Train', 'val', 'test']])
+@pytest.mark.parametrize('name', ['labels.ods', 'labels.parquet', 'labels.json', 'labels.csv.gz'])
+def test_tables_of_other_formats(four, name):
+    (four/name).write_bytes(b'x')
+    refused(four, f'save {name} as labels.csv, in CSV')
+
+def test_a_table_called_txt(four):
+    write(four, 'A table of chips and what to do with it, in words.\n', 'README.txt')
+    write(four, FORMS['tabs'][0], 'labels.txt')
+    assert tags_of(four) == WANT and from_folder(four).read[0] == 'table labels.txt'
+
+def test_no_header(four):
+    refused(write(four, 'a1,x\na2,y\n'), 'its first line looks like data: put a line image_name,tags above it')
+
+@pytest.mark.parametrize('splits', [['images'], [''], ['train', 'valid'], ['Train', 'val', 'test']])
 def test_one_folder_a_class(tmp_path, splits):
     for s in splits:
         for i in range(6): picture(tmp_path/s/('wheat', 'bare ground', 'rye')[i%3]/f'{i}.jpg', i)
@@ -361,7 +439,7 @@ def test_one_folder_a_class(tmp_path, splits):
     assert chips.read == ['one folder a class'] + ['split by folder']*(len(splits) > 1)
     assert len(chips) == 6*min(len(splits), 2)
     assert all(p.parent.name == tags[0] for p, tags in zip(chips.paths, chips.table.tags))
-    assert (chips.official is None) == (splits == [''])
+    assert (chips.official is None) == (len(splits) == 1)
     if chips.official: assert set(zip(chips.official, (p.parent.parent.name for p in chips.paths))) == {('train',
         splits[0]), ('valid', splits[1])}
     assert verify(tmp_path).ok

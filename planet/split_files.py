@@ -1,0 +1,59 @@
+"Read files that say where chips belong: a split into training and validation sets, or folds."
+from collections import Counter
+import pandas as pd
+from planet.cli import UserError
+from planet.files import stem
+from planet.tables import NAMES, clean, records, split_columns, split_side
+
+__all__ = ['read_sides', 'read_folds']
+
+def _read(path, wanted, misfit):
+    "The cells of one column by image name; `misfit(why)` makes the error for a file without them."
+    header, rows, *_ = records(path)
+    plain = [h.casefold().replace(' ', '_') for h in header]
+    at = [next((plain.index(n) for n in known if n in plain), None) for known in (NAMES, wanted)]
+    if None in at: raise misfit(f"lacks the columns image_name,{' or '.join(wanted[:2])} (it has {', '.join(header)})")
+    short = [line for line, row in rows if len(row) <= max(at)]
+    if short: raise misfit(f'has too few cells in row {short[0]}')
+    names = [clean(row[at[0]]).strip() for _, row in rows]
+    if twice := [n for n, count in Counter(names).items() if count > 1]: raise misfit(f'names {twice[0]} twice')
+    return plain[at[1]], pd.Series([row[at[1]].strip() for _, row in rows],
+                                   pd.Index(names, name='image_name', dtype=str), dtype=object)
+
+def read_sides(path, # a table with image names and a column such as `split` (train, valid) or `is_valid` (true, false)
+               names, # of the chips, each of which has its row, perhaps with a folder or an ending
+              ) -> list[str]: # 'train', 'valid' or 'test' for each
+    "Read the training and validation sets from a file; raises `UserError` where it does not fit the chips."
+    def misfit(why): return UserError(f'{path} {why}', option='split')
+    if not path.exists(): raise UserError(f'{path}: no such file (or auto, random)', option='split')
+    try: column, cells = _read(path, split_columns, misfit)
+    except UserError as e: raise e if str(e).startswith('`split`') else UserError(str(e), option='split') from None
+    bare = {}
+    for name in cells.index: bare.setdefault(stem(name.replace('\\', '/').rsplit('/', 1)[-1]), []).append(name)
+    def row_of(name):
+        near = bare.get(stem(name.replace('\\', '/').rsplit('/', 1)[-1]), [])
+        return name if name in cells.index else near[0] if len(near) == 1 else None
+    rows = [row_of(name) for name in names]
+    if missing := [n for n, row in zip(names, rows) if row is None]:
+        raise misfit(f'does not say where {len(missing)} of {len(names)} chips belong, such as {min(missing)}')
+    sides = [split_side(column, cells[row]) for row in rows]
+    if odd := [(cells[row], n) for n, row, side in zip(names, rows, sides) if not side]:
+        raise misfit(f'has {odd[0][0]!r} for {odd[0][1]}: write train or valid')
+    return sides
+
+def read_folds(path, # a CSV of `image_name,fold`
+               names, # of the chips: all of them are in it, and no others
+               folds:int, # how many
+              ) -> pd.Series: # the fold of each, by image name, in the order of `names`
+    "Read stratified folds from a file; raises `UserError` where it does not give each chip one of the folds."
+    def misfit(why): return UserError(f'{path} {why}: fix it, or delete it and it is made again')
+    try: _, read = _read(path, ['fold'], misfit)
+    except UserError as e: raise e if 'fix it' in str(e) else misfit(str(e).removeprefix(f'{path} ')) from None
+    missing = set(names) - set(read.index)
+    if missing or len(read) != len(names):
+        such = f', such as {min(missing)}' if missing else ''
+        raise misfit(f'has {len(read)} chips and not the {len(names)} of the table{such}')
+    if odd := set(read) - {str(f) for f in range(folds)}:
+        raise misfit(f'has a fold {min(odd)!r}, and they go from 0 to {folds-1}')
+    if empty := {str(f) for f in range(folds)} - set(read): raise misfit(f'has no chip in fold {min(empty)}')
+    return read.astype(int).rename('fold').loc[names]
