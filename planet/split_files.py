@@ -3,7 +3,7 @@ from collections import Counter
 import pandas as pd
 from planet.cli import UserError
 from planet.files import stem
-from planet.tables import NAMES, clean, records, split_columns, split_side
+from planet.tables import NAMES, clean_text, records, split_columns, split_side
 
 __all__ = ['read_sides', 'read_folds']
 
@@ -15,7 +15,7 @@ def _read(path, wanted, misfit):
     if None in at: raise misfit(f"lacks the columns image_name,{' or '.join(wanted[:2])} (it has {', '.join(header)})")
     short = [line for line, row in rows if len(row) <= max(at)]
     if short: raise misfit(f'has too few cells in row {short[0]}')
-    names = [clean(row[at[0]]).strip() for _, row in rows]
+    names = [clean_text(row[at[0]]).strip() for _, row in rows]
     if twice := [n for n, count in Counter(names).items() if count > 1]: raise misfit(f'names {twice[0]} twice')
     return plain[at[1]], pd.Series([row[at[1]].strip() for _, row in rows],
                                    pd.Index(names, name='image_name', dtype=str), dtype=object)
