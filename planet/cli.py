@@ -108,7 +108,7 @@ def _parser(main, prog, given):
     names = parser._option_string_actions
     for action in parser._actions:
         if action.help: # defaults that say nothing, and other options that a comment names
-            for empty in ("''", 'False'): action.help = action.help.removesuffix(f' (default: {empty})')
+            for empty in ("''", 'False', 'True'): action.help = action.help.removesuffix(f' (default: {empty})')
             action.help = with_flags(action.help, {a.dest for a in parser._actions})
         spelt = f'--{action.dest}'
         if spelt not in names and f"--{action.dest.replace('_', '-')}" in names:

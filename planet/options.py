@@ -26,7 +26,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
-    data:str='auto', # chips: auto, synthetic, sample, or a folder with a label table and images
+    data:str='auto', # chips: a folder with a label table and images, sample, synthetic, or auto, the best there are
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet50', # backbone, of torchvision or timm
@@ -35,8 +35,8 @@ def chip_options(
     epochs:int=3, # epochs with all layers
     freeze_epochs:int=4, # epochs with the head alone, before
     lr:float=3e-3, # base learning rate
-    tta:bool=True, # predict from the mean of a chip's eight views; --no-tta: from one
-    valid_pct:float=0.2, # share of the chips in the validation set, without --folds
+    tta:bool=True, # no test-time augmentation: predict from one view of a chip, not the mean of its eight
+    valid_pct:float=0.2, # share of the chips in the validation set, without `folds`
     split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV file of one
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
