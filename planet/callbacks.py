@@ -290,7 +290,7 @@ class StopOnNaN(Callback):
         return f'{what} before any training: take other `weights`'
     def diverged(self, what) -> Diverged:
         where = f'batch {self.iter+1}' if self.training else 'validation set'
-        at = f'epoch {self.epoch+1} of {self.n_epoch} ({stage_name(self.learn)}), {where}, step {self.steps+1}'
+        at = f'epoch {self.epoch+1} of {self.n_epoch}, {where} ({stage_name(self.learn)}, step {self.steps+1})'
         return Diverged(f"training diverged in {at}: {what}. The learning rate, "
                         f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
     def __call__(self, event_name):
