@@ -272,7 +272,7 @@ class StopOnNaN(Callback):
         self.trained = True
         if self.first is None or hasattr(self.learn, 'lr_finder'): return
         if loss > factor*self.first.clamp(min=1e-3):
-            self.fault = self.diverged(f'the loss went from {self.first:.3g} to {loss:.3g}')
+            self.fault = self.diverged(f'the loss went from {self.first:.3g} to {loss:.3g}', self.steps)
     def check(self, found, what):
         if isinstance(found, torch.Tensor) and found.is_floating_point() and not torch.isfinite(found.detach()).all():
             if hasattr(self.learn, 'lr_finder'): raise CancelFitException() # which raises the rate until this happens
@@ -281,16 +281,16 @@ class StopOnNaN(Callback):
         "What made `what` infinite."
         what = f"the model's {what} are NaN or infinite"
         if self.steps and hasattr(self.learn, 'gather_preds'): return Diverged(f'{what}: train again with a lower `lr`')
-        if self.steps: return self.diverged(what)
+        if self.steps: return self.diverged(what, self.steps + self.training)
         if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
         for name, tensor in self.model.state_dict().items():
             # a variance that overflowed in a 16-bit file is infinite, and harmless
             if tensor.isnan().any() or not (name.endswith('running_var') or torch.isfinite(tensor).all()):
                 return f"the model's weights hold NaN or infinite numbers ({name}): take other `weights`"
         return f'{what} before any training: take other `weights`'
-    def diverged(self, what) -> Diverged:
+    def diverged(self, what, step) -> Diverged:
         where = f'batch {self.iter+1}' if self.training else 'validation set'
-        at = f'epoch {self.epoch+1} of {self.n_epoch} ({stage_name(self.learn)}), {where}, step {self.steps+1}'
+        at = f'epoch {self.epoch+1} of {self.n_epoch}, {where} ({stage_name(self.learn)}, step {step})'
         return Diverged(f"training diverged in {at}: {what}. The learning rate, "
                         f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
     def __call__(self, event_name):

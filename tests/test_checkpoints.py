@@ -247,7 +247,7 @@ class Grow(Callback):
 
 def test_a_run_that_diverges_keeps_the_last_good_epoch(few, tmp_path, with_callback):
     with_callback(Grow())
-    said = r'diverged in epoch 2 of 2 \(head\), batch 2, step 4'
+    said = r'diverged in epoch 2 of 2, batch 2 \(head, step 4\)'
     with pytest.raises(UserError, match=said) as e: train(few, tmp_path)
     run = the_run(tmp_path)
     record = record_of(run)
