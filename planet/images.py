@@ -152,9 +152,10 @@ def _of_array(pixels):
     if pixels.ndim == 3 and pixels.shape[2] == 1: pixels = pixels[..., 0]
     if not pixels.size or pixels.ndim not in (2, 3) or pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
         raise ValueError(f'an array of the shape {pixels.shape} is no image: a chip is {TAKES}')
+    if pixels.dtype.kind not in 'buif': raise ValueError(f'{pixels.dtype} is no image: a chip is {TAKES}')
     low, high, kind = pixels.min(), pixels.max(), pixels.dtype
     if kind == bool: pixels = pixels*np.uint8(255)
-    elif kind == np.uint16: pixels = _8_bits(pixels)
+    elif kind.newbyteorder('=') == np.uint16: pixels = _8_bits(pixels)
     elif not (0 <= low and high <= (1 if kind.kind == 'f' else 255)): # NaN as well
         raise ValueError(f'values of {kind} from {low} to {high} are no image: a chip is {TAKES}')
     elif kind.kind == 'f': pixels = (pixels.astype(np.float32)*255).round()

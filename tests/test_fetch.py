@@ -433,6 +433,13 @@ def test_files_that_hold_no_credentials(kaggle, name, text):
     dot_kaggle(name, text)
     assert credentials() is None
 
+def test_a_pipe_in_the_place_of_credentials_is_not_waited_for(kaggle):
+    dot_kaggle('kaggle.json', '')
+    for name in ('kaggle.json', 'access_token'):
+        (Path(os.environ['HOME'])/'.kaggle'/name).unlink(missing_ok=True)
+        os.mkfifo(Path(os.environ['HOME'])/'.kaggle'/name)
+    assert credentials() is None
+
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
 def test_a_kaggle_json_as_editors_save_it(kaggle, encoding):
     dot_kaggle('kaggle.json', '')

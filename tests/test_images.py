@@ -33,6 +33,10 @@ def test_chips_are_upright_as_exif_says(tmp_path, form, turn):
     for got in (open_chip(path, 64), open_chip(path.read_bytes(), 64), as_image):
         assert (got.int() - want.int()).abs().max() < 3
 
+def test_arrays_of_either_byte_order():
+    assert (open_chip(ramp().astype('>u2'), 64) == open_chip(ramp(), 64)).all()
+    with pytest.raises(ValueError, match='complex128 is no image'): open_chip(noise().astype(complex), 64)
+
 def test_damaged_exif_is_no_fault(tmp_path):
     Image.fromarray(noise()).save(tmp_path/'a.jpg', exif=b'Exif\0\0garbage that is no TIFF')
     assert not read_info(tmp_path/'a.jpg').bad

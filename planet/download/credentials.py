@@ -5,6 +5,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from planet.files import open_regular
 
 __all__ = ['TOKEN', 'client_is_old', 'config_file', 'credential_files', 'credentials', 'credentials_fault',
            'find_credentials', 'readable_by_others', 'read_json', 'secret_words']
@@ -28,15 +29,16 @@ def credential_files() -> list[Path]:
 
 def _short(path): return str(path).replace(str(Path.home()), '~', 1)
 
-def _decoded(data):
-    "Text of a file as editors save it: UTF-8 with or without a byte order mark, or UTF-16."
+def _decoded(path):
+    "Text of a file as editors save it: UTF-8 with or without a byte order mark, or UTF-16; a pipe is not waited for."
+    with open_regular(path) as f: data = f.read()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode('utf-16' if wide else 'utf-8-sig')
 
 def read_json(path:Path,
              ) -> tuple: # the object (empty where there is none), and a word on what is wrong
     "Read a JSON object from a file, in UTF-8 or UTF-16."
-    try: text = _decoded(path.read_bytes()).strip()
+    try: text = _decoded(path).strip()
     except FileNotFoundError: return {}, ''
     except OSError as e: return {}, f'it cannot be read ({e.strerror})'
     except UnicodeDecodeError: return {}, 'it is no text'
@@ -46,7 +48,7 @@ def read_json(path:Path,
     except TypeError: return {}, 'it is no JSON object'
 
 def _text(path):
-    try: return _decoded(Path(path).expanduser().read_bytes()).strip()
+    try: return _decoded(Path(path).expanduser()).strip()
     except (OSError, ValueError): return ''
 
 def _colab_secret(name):
