@@ -72,27 +72,38 @@ def read_weights(
     # a file that is none of the two fails in a dozen ways: what went wrong is in the message
     except Exception as e:
         why = ' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]])
+        if 'Weights only load failed' in why: # its advice is to run the file's code
+            whole = open(path, 'rb').read(4) == b'PK\3\4'
+            why = 'it holds other Python objects: save model.state_dict() alone' if whole else 'none of its formats'
         raise faulty(path, f'is no readable .safetensors or .pth file of weights ({why})') from None
     for _ in range(3):
         inner = [state[k] for k in WRAPPERS if isinstance(state.get(k), dict)] if isinstance(state, dict) else []
+        if not inner and isinstance(state, dict): # under another name, where there is no doubt
+            found = [v for v in state.values() if isinstance(v, dict) and v and all(map(torch.is_tensor, v.values()))]
+            inner = found if len(found) == 1 else []
         if not inner: break
         state = inner[0]
     if not (isinstance(state, dict) and state and all(isinstance(v, torch.Tensor) for v in state.values())):
         raise faulty(path, 'holds no state dict (names and tensors)')
     for name, v in state.items():
-        if v.is_quantized or v.dtype in (torch.int8, torch.uint8):
+        if v.is_meta or v.layout != torch.strided: raise faulty(path, f'holds sparse or missing values in {name}')
+        integers = name.endswith('.weight') and not v.is_floating_point()
+        if integers or v.is_quantized or v.dtype in (torch.int8, torch.uint8):
             kind = str(v.dtype).removeprefix('torch.')
             raise faulty(path, f'is quantised ({name} is {kind}): float weights are needed')
         # a variance that overflowed where weights were saved in 16 bits is harmless: its channel is normalised to 0
         overflow = name.endswith('running_var') and v.dtype == torch.float16 and not v.isnan().any()
         if v.is_floating_point() and not overflow and not torch.isfinite(v.float()).all():
             raise faulty(path, f'holds NaN or infinite numbers in {name}: take other weights')
+    if any(v.ndim > 1 for v in state.values()) and not any(v.any() for v in state.values() if v.ndim > 1):
+        raise faulty(path, 'holds nothing but zeros')
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 def stripped(state, depth=3):
     "`state` as it is, then with known prefixes taken off its names: pairs of prefix and state dict."
     yield '', state
-    for prefix in PREFIXES if depth else ():
+    shared = {k.partition('.')[0] + '.' for k in state} # by all names: what wraps the model, whatever it is called
+    for prefix in dict.fromkeys([*PREFIXES, *(shared if len(shared) == 1 else ())]) if depth else ():
         inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if inner: yield from ((prefix+more, found) for more, found in stripped(inner, depth-1))
 

@@ -23,6 +23,7 @@ from planet.chips import from_folder
 from planet.cli import UserError
 from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
 from planet.download.competition import COMPETITION, access, credentials
+from planet.download.complete import set_fault
 from planet.locks import locked
 from planet.synthetic import chips as synthetic
 from planet.tools.get import get
@@ -797,6 +798,13 @@ def test_a_sample_with_its_table_alone(sets, monkeypatch, tmp_path):
     monkeypatch.setattr(URLs, 'PLANET_SAMPLE', 'http://127.0.0.1:9/sample.tgz')
     fails('cannot be fetched', what='sample') # and is not taken for the sample
     assert left(folder) == ['labels.csv']
+
+def test_a_set_with_an_empty_image(sets):
+    "A disk that filled up leaves such files."
+    folder = get('sample')
+    assert not set_fault('sample', folder)
+    next((folder/'train').iterdir()).write_bytes(b'')
+    assert 'is empty' in set_fault('sample', folder)
 
 def test_a_set_to_a_folder_that_is_not_whole(sets, tmp_path):
     get('pets', str(tmp_path/'pets'))

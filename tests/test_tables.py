@@ -422,6 +422,11 @@ def test_tables_of_other_formats(four, name):
     (four/name).write_bytes(b'x')
     refused(four, f'save {name} as labels.csv, in CSV')
 
+def test_data_that_is_a_file(four):
+    write(four, FORMS['plain'][0])
+    with pytest.raises(UserError, match=f'labels.csv is no folder: give the one that it lies in, {four}'):
+        from_folder(four/'labels.csv')
+
 def test_a_table_called_txt(four):
     write(four, 'A table of chips and what to do with it, in words.\n', 'README.txt')
     write(four, FORMS['tabs'][0], 'labels.txt')

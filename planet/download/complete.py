@@ -17,8 +17,9 @@ def short_table(folder, # a folder of chips
 
 def chips_fault(folder) -> str:
     "What a folder of chips lacks: its table, an image that the table names, or a row of the table."
-    try: from_folder(folder)
+    try: paths = from_folder(folder).paths
     except UserError as e: return str(e)
+    if empty := [p for p in paths if not p.stat().st_size]: return f'{empty[0]} is empty'
     return short_table(folder)
 
 def table_fault(path, # a `.csv` file
