@@ -36,7 +36,8 @@ def main(
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
-        learn = chip_learner(dls, o.arch, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
+        backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB
+        learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)

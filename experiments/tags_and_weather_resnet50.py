@@ -45,7 +45,8 @@ def main(
             say('', f'{name}:')
             set_seed(o.seed, reproducible=True) # the same head, order and views of the chips for both
             dls = chip_dls(chips, store, targets, split, o.bs, o.workers)
-            learn = chip_learner(dls, o.arch, o.weights, loss_func, metrics, tta=o.tta, n_out=len(chips.vocab))
+            backbone = find_backbone(o.arch, chips.stats)
+            learn = chip_learner(dls, backbone, o.weights, loss_func, metrics, tta=o.tta, n_out=len(chips.vocab))
             run.begin(learn, chips, split, without_one_weather=left_out)
             return learn, fine_tune(learn, o.epochs, o.lr, o.freeze_epochs)
 

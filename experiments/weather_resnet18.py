@@ -35,7 +35,8 @@ def main(
         chips = weather_chips(whole) # those without exactly one weather are left out
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)
         dls = weather_dls(chips, store, split, o.bs, o.workers)
-        learn = chip_learner(dls, o.arch, o.weights, metrics=[accuracy], single=True, tta=o.tta)
+        backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB
+        learn = chip_learner(dls, backbone, o.weights, metrics=[accuracy], single=True, tta=o.tta)
         left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
         run.begin(learn, chips, split, store, without_one_weather=left_out)
         run.figure('batch', plots.batch_grid, dls)
