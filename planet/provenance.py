@@ -105,19 +105,22 @@ def _digest(parts) -> str:
     for part in parts: found.update(part.encode() + b'\n' if isinstance(part, str) else part)
     return found.hexdigest()
 
-def data_fingerprint(chips, # `Chips`
+def data_fingerprint(chips, # `Chips`, or images with points: a `table` with a `path` for each
                      split=None, # their `Split`
                      store=None, # the decoded chips, whose files were hashed; without it, file sizes are compared
                     ) -> dict:
     "Hashes of the label table, of the image files and of the split: equal where training sees the same chips."
-    names = list(chips.table.image_name)
+    table = chips.table
+    names = list(table.image_name if 'image_name' in table else [path.name for path in table.path])
     def file(path):
         info = store.infos.get(path) if store is not None else None
         if info is not None and info.file: return info.file.hex()
         return str(path.stat().st_size) if path.exists() else 'missing'
     def lines(rows): return sorted(names[row] for row in rows)
-    found = dict(table=_digest(sorted(f'{n},{" ".join(t)}' for n, t in zip(names, chips.table.tags))))
-    if 'path' in chips.table: found['files'] = _digest(sorted(f'{n},{file(p)}' for n, p in zip(names, chips.paths)))
+    if 'tags' in table: cells = [' '.join(tags) for tags in table.tags]
+    else: cells = [','.join(map(str, row)) for row in table.drop(columns='path').itertuples(index=False)] # of points
+    found = dict(table=_digest(sorted(f'{n},{c}' for n, c in zip(names, cells))))
+    if 'path' in table: found['files'] = _digest(sorted(f'{n},{file(p)}' for n, p in zip(names, table.path)))
     if split is not None: found['split'] = _digest([*lines(split.train), '', *lines(split.valid)])
     return found
 

@@ -195,7 +195,7 @@ class Run:
         from planet.checkpoints import Checkpoints
         facts = chips.facts(learn.dls) | (dict(split=split.facts) if split else {}) | data
         facts['fingerprint'] = data_fingerprint(chips, split, store)
-        identity = dict(options=self.options, vocab=list(chips.vocab), fingerprint=facts['fingerprint'])
+        identity = dict(options=self.options, vocab=list(getattr(chips, 'vocab', ())), fingerprint=facts['fingerprint'])
         self.checkpoints = Checkpoints(self.path/'checkpoint', identity, self.options.get('patience', 0), self)
         if self.saved: self.checkpoints.resume(self.saved, learn)
         if self.options.get('resume'):

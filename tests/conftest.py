@@ -1,12 +1,17 @@
 "What the tests share: folders of chips, and the real ones where they are to be had."
 import os
 import shutil
+import signal
 from pathlib import Path
 import pytest
 from hypothesis import settings
 
 settings.register_profile('repeatable', derandomize=True) # a failure should not depend on the day
 settings.load_profile('repeatable')
+
+# Where the tests run in the background, interrupts are ignored, and the commands that they start would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, 'SIGHUP'): signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 shared = Path(__file__).resolve().parent.parent.parent/'shared'
 sample, weights_file = shared/'planet_sample', shared/'weights'/'resnet50_imagenet_fp16.safetensors'

@@ -339,6 +339,7 @@ def test_a_point_on_clearings(tmp_path, capsys):
     assert s['times_closer'] > SMALL['closer'], s
     assert s['pixels'] == pytest.approx(s['pixels_baseline']/s['times_closer'], rel=1e-3)
     assert 40 < s['pixels_baseline'] < 90 and s['pixels_interval'][0] < s['pixels'] < s['pixels_interval'][1]
+    assert set(record['data'].pop('fingerprint')) == {'table', 'files'}
     assert record['data'] | dict(folder=0) == dict(source='the centre of a clearing on chips drawn by code', folder=0,
                                                    notes=[], images=SMALL['n'],
         train=SMALL['n']-SMALL['n']//5, valid=SMALL['n']//5) and record['weights_used'] == 'none'

@@ -344,7 +344,8 @@ def test_pets_options_that_cannot_be(drawn_pets, options, said, tmp_path):
 
 # ---- pets: training and scores
 
-PETS_RECORD = {'record.json', 'history.csv', 'validation.csv', 'classes.csv', 'learner.pkl', 'batch.png', 'losses.png',
+PETS_RECORD = {'record.json', 'history.csv', 'validation.csv', 'targets.csv', 'classes.csv', 'learner.pkl',
+               'report.html', 'batch.png', 'losses.png',
                'confusion.png', 'top_losses.png'}
 
 def test_drawn_pets_are_told_apart(drawn_pets, tmp_path, capsys):

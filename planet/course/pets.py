@@ -43,7 +43,7 @@ def find_folder(
         from planet.download.fastai_sets import fastai_set
         try: root = fastai_set('pets')
         except UserError as e:
-            raise UserError(f'auto: {e} (planet-data get pets); or a folder, or synthetic', option='data') from None
+            raise UserError(f'auto: {e} (planet-data get pets); or name a folder or synthetic', option='data') from None
     else: root = existing_folder(data)
     return root/'images' if (root/'images').is_dir() else root # as the Oxford pets are unpacked
 
