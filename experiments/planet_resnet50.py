@@ -3,7 +3,7 @@
     python experiments/planet_resnet50.py --thresh 0.2
     python experiments/planet_resnet50.py --thresh 0.2 --data sample --weights imagenet
 
-The second, on 1,000 real chips, reached F2 0.896 (best constant answer 0.668) in 186 s on two cores of a Xeon with AMX,
+The second, on 1,000 real chips, reached F2 0.887 (best constant answer 0.668) in 103 s on two cores of a Xeon with AMX,
 seed 42; the README has more figures.
 """
 from planet.cli import say, script
