@@ -3,7 +3,7 @@
     python experiments/weather_resnet18.py
     python experiments/weather_resnet18.py --data sample --arch resnet50 --weights imagenet
 
-The second, on 1,000 real chips, seed 42: accuracy 0.900 on 200 validation chips, where always answering "clear" has
+The second, on 1,000 real chips, seed 42, had accuracy 0.900 on 200 validation chips, where always answering "clear" has
 0.660 (without test-time augmentation, --no-tta, it was 0.860). """
 from planet.cli import say, script
 from planet.options import chip_options, delegates, options
