@@ -4,7 +4,8 @@
     python experiments/weather_resnet18.py --data sample --arch resnet50 --weights imagenet
 
 The second, on 1,000 real chips, seed 42, had accuracy 0.900 on 200 validation chips, where always answering "clear" has
-0.660 (without test-time augmentation, --no-tta, it was 0.860). """
+0.660 (without test-time augmentation, --no-tta, it was 0.860), measured when the split's seed still set the head's.
+"""
 from planet.cli import say, script
 from planet.options import chip_options, delegates, options
 
