@@ -3,8 +3,8 @@
     python experiments/weather_resnet18.py
     python experiments/weather_resnet18.py --data sample --arch resnet50 --weights imagenet
 
-The second, on 1,000 real chips, seed 42, had accuracy 0.880 [0.830, 0.920] on 200 validation chips, where always answering
-"clear" has 0.660 (two cores of a shared Xeon with AMX, 105 s).
+The second, on 1,000 real chips, seed 42, had accuracy 0.880 [0.830, 0.920] on 200 validation chips, where always
+answering "clear" has 0.660 (two cores of a shared Xeon with AMX, 105 s).
 """
 from planet.cli import say, script
 from planet.options import chip_options, delegates, options
