@@ -419,8 +419,9 @@ SLEEPY = """
 import json, pathlib, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-print('begun', flush=True)
-try: time.sleep(30)
+try:
+    print('begun', flush=True) # a signal may come as soon as this is read
+    time.sleep(30)
 finally: print('tidied up', flush=True)
 """
 
