@@ -16,6 +16,7 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_type, model_meta, vision_learner
 from torch import nn
 from torchvision.models import get_model_weights
+from planet.callbacks import add_progress
 from planet.weights import fit_state, hub_files, misfits, without
 
 __all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
@@ -173,6 +174,7 @@ class Backbone:
             kwargs['custom_head'] = create_head(features, **{**given, 'pool': not pooled})
         learn = vision_learner(dls, **kwargs)
         learn.arch = self.arch # loggers ask for it
+        add_progress(learn)
         learn.settings = dict(arch=self.key, channels=channels, size=size, **given) # JSON, for `build_model`
         return learn
 

@@ -24,8 +24,12 @@ report
 run_files records comparison
 results
 plots tag_plots result_plots page
+recipes
+frozen
 learner
+pooling
 checkpoints
+divergence
 callbacks backbones checkpoint_files gradcam
 weights
 data
