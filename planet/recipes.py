@@ -43,7 +43,8 @@ def train_frozen(
     stage('head')
     y = torch.stack([targets[path] for path in paths])
     trained = train_head(x, y, learn.settings['n_out'], train, learn.loss_func, valid, o.freeze_epochs, o.lr,
-                         seed=o.seed, metrics=learn.metrics, cbs=cbs, device=learn.dls.device, datasets=(train_ds, valid_ds))
+                         seed=o.seed, metrics=learn.metrics, cbs=cbs, device=learn.dls.device,
+                         datasets=(train_ds, valid_ds))
     install_head(learn, trained.model, stages)
     if o.tta: learn.dihedral_views.views = d4_views(views)
     if hasattr(learn, 'history'): learn.history.rows = trained.history.rows
