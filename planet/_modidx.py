@@ -273,6 +273,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'planet.learner': { 'planet.learner.add_prior_head': ('learner.html#add_prior_head', 'planet/learner.py'),
                                 'planet.learner.base_logits': ('learner.html#base_logits', 'planet/learner.py'),
                                 'planet.learner.base_rates': ('learner.html#base_rates', 'planet/learner.py'),
+                                'planet.learner.build_model': ('learner.html#build_model', 'planet/learner.py'),
                                 'planet.learner.chip_learner': ('learner.html#chip_learner', 'planet/learner.py'),
                                 'planet.learner.default_metrics': ('learner.html#default_metrics', 'planet/learner.py'),
                                 'planet.learner.f2': ('learner.html#f2', 'planet/learner.py'),
