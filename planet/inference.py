@@ -22,6 +22,7 @@ from .callbacks import amp_dtype, memory_format
 from .cli import near_names
 from .images import open_chip
 from .learner import build_model
+from .losses import softmax  # as the loss that was trained with
 from .model_files import find_model, read_model
 from .rules import rule_of
 
@@ -121,7 +122,7 @@ def _activated(tagger, logits):
     probs = logits.sigmoid()
     if tagger.softmax is None: return probs
     if len(tagger.softmax) == len(tagger.vocab): return logits.softmax(-1)
-    return probs.index_copy(-1, tagger.softmax, logits[..., tagger.softmax].softmax(-1))
+    return probs.index_copy(-1, tagger.softmax, softmax(logits[..., tagger.softmax]))
 
 def _probabilities(tagger, pixels):
     pixels = torch.as_tensor(pixels)

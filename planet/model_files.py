@@ -184,7 +184,8 @@ def save_model(folder, # to make, or to replace
     single, rule = result.targs.ndim == 1, rule or result.rule
     fitted = calibration and dict(slope=[float(o) for o in calibration.slope], bias=[float(o) for o in calibration.bias])
     names = ['weights.safetensors'] if len(members) == 1 else [f'weights-{i}.safetensors' for i in range(len(members))]
-    of = dict(source=chips.source, folder=str(chips.root), train=len(learn.dls.train_ds), valid=len(result.names))
+    source = chips.root.name if chips.source == str(chips.root) else chips.source # no path of one machine
+    of = dict(source=source, train=len(learn.dls.train_ds), valid=len(result.names))
     said = dict(
         members=[_member(m) | dict(weights=name) for m, name in zip(members, names)],
         vocab=vocab, kind='classes' if single else 'tags', activation=_activation(learn.loss_func, single, vocab),
