@@ -9,14 +9,11 @@ __all__ = ['ENGINES', 'Network', 'load_network', 'load_networks', 'Tagger', 'dec
 from .cli import UserError  # before fastai, whose import it quiets
 
 # isort: split
-import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import numpy as np
 import torch
 from fastai.torch_core import TensorImage, default_device, to_float
-from PIL import Image
 from .calibration import Calibrator
 from .callbacks import amp_dtype, memory_format
 from .cli import near_names

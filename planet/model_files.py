@@ -11,13 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError
 from planet.model_card import card
-from planet.records import find_run, list_runs
+from planet.records import RULES, find_run, list_runs
 
-__all__ = ['FORMAT', 'VERSION', 'RULES', 'find_model', 'read_model', 'read_validation', 'save_model', 'join_models',
-           'write_facts']
+__all__ = ['FORMAT', 'VERSION', 'find_model', 'read_model', 'read_validation', 'cannot_be_saved', 'save_model',
+           'join_models', 'write_facts']
 
 FORMAT, VERSION = 'planet model folder', 1
-RULES = 'thresh', 'expected', 'argmax'
 VALIDATION = 'validation.safetensors'
 # what every model.json has, and of which type
 FIELDS = dict(members=list, vocab=list, kind=str, activation=dict, exclusive=list, rule=dict, input=dict, bs=int,
@@ -64,7 +63,7 @@ def _fault(facts):
 def read_model(folder, # a model folder
                check:bool=True, # compare the hashes of its files
               ) -> dict: # what its `model.json` says
-    "Read and check a model folder's `model.json`; `UserError` in one line where it is damaged, newer or something else."
+    "Read and check a `model.json`; `UserError` in one line where it is damaged, newer or something else."
     folder = Path(folder).expanduser()
     path = folder/'model.json'
     try: facts = json.loads(path.read_text(encoding='utf-8'))
@@ -102,8 +101,9 @@ def find_model(name, # a model folder, a run's folder or name, `last` or `best`
     raise UserError(f'{record.path} has no model folder: it is {record.status}, or was made before there were any; '
                     + (f'{newest} has one' if newest else 'run its experiment again'))
 
-def read_validation(folder) -> tuple: # names, probabilities `(n, tags)` float32, targets `(n, tags)` or `(n,)`, groups
-    "The validation set's names, probabilities, true tags and groups, as a model folder keeps them; torch is not needed."
+def read_validation(folder, # a model folder
+                   ) -> tuple: # names; probabilities `(n, tags)`, float32; targets `(n, tags)` or `(n,)`; groups
+    "The validation set's names, probabilities, true tags and groups, as a model folder keeps them."
     from safetensors import safe_open
     path = Path(folder)/VALIDATION
     if not path.is_file(): raise UserError(f'{folder} has no probabilities of a validation set')
@@ -153,6 +153,21 @@ def _write_validation(folder, result, probs):
                    targs=np.asarray(result.targs).astype(np.int64 if result.targs.ndim == 1 else np.uint8)),
               folder/VALIDATION, dict(names=said))
 
+def cannot_be_saved(learn, # a trained `Learner`
+                    chips, # what it was trained on
+                   ) -> str: # '' where it can be
+    "Why a learner cannot be kept as a model folder: its images are decoded in a way of its own, or its network is."
+    import torch
+    from planet.learner import build_model
+    decode = [type(f).__name__ for tl in getattr(learn.dls.valid_ds, 'tls', [])[:1] for f in tl.tfms.fs]
+    if 'DecodeChip' not in decode or len(learn.dls.valid_ds.tls) != 2: return 'it is no tagger of chips'
+    try:
+        with torch.device('meta'): built = build_model(**learn.settings).state_dict()
+    except Exception as e: return f"its network cannot be built by name ({' '.join(str(e).split())[:100]})"
+    have = learn.model.state_dict()
+    same = {k: v.shape for k, v in built.items()} == {k: v.shape for k, v in have.items()}
+    return '' if same else 'its network is not the one that its name stands for'
+
 def _member(learn):
     "What is to be known of one learner's network beside its weights."
     from fastai.data.transforms import Normalize
@@ -163,6 +178,9 @@ def _member(learn):
     precision = getattr(learn, 'precision', None)
     return dict(settings=learn.settings, mean=mean, std=std, views=8 if 'DihedralViews' in names else 1,
                 precision=getattr(precision, 'name', 'auto') if 'Precision' in names else 'fp32')
+
+def _fitted(calibration): # a `Calibrator`, or `None`
+    if calibration: return {k: [float(o) for o in getattr(calibration, k)] for k in ('slope', 'bias')}
 
 def _activation(loss_func, single, vocab):
     group = list(vocab) if single else [vocab[int(i)] for i in getattr(loss_func, 'exclusive', [])]
@@ -178,11 +196,11 @@ def save_model(folder, # to make, or to replace
                warnings=(), # lines that whoever uses it should know
                **trained_on, # what else to say of the training: experiment, run, data, seed, ...
               ) -> Path: # `folder`
-    "Save trained networks as a model folder that `Tagger.load` gives back: weights, decision rule, normalisation, score."
+    "Save trained networks as a model folder for `Tagger.load`: weights, decision rule, normalisation, scores."
     from safetensors.torch import save_file
     members, vocab = list(members or [learn]), [str(t) for t in result.vocab]
     single, rule = result.targs.ndim == 1, rule or result.rule
-    fitted = calibration and dict(slope=[float(o) for o in calibration.slope], bias=[float(o) for o in calibration.bias])
+    fitted = _fitted(calibration)
     names = ['weights.safetensors'] if len(members) == 1 else [f'weights-{i}.safetensors' for i in range(len(members))]
     source = chips.root.name if chips.source == str(chips.root) else chips.source # no path of one machine
     of = dict(source=source, train=len(learn.dls.train_ds), valid=len(result.names))
@@ -197,7 +215,8 @@ def save_model(folder, # to make, or to replace
         if not single else {}, warnings=list(warnings))
     def fill(part):
         for learner, name in zip(members, names):
-            save_file({k: v.detach().cpu().contiguous().clone() for k, v in learner.model.state_dict().items()}, part/name)
+            state = learner.model.state_dict()
+            save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, part/name)
         _write_validation(part, result, calibration(result.probs) if calibration else result.probs)
         write_facts(part, said)
     return _whole(folder, fill)
@@ -218,7 +237,7 @@ def join_models(folders, # model folders of one vocab, size, bands and normalisa
             if facts[key] != told[0][key]: raise UserError(f'{folder} has another {key} than {folders[0]}')
     if odd := [f for f, said in zip(folders, told) if said.get('calibration')]:
         raise UserError(f'{odd[0]} is calibrated: join models before they are calibrated')
-    fitted = calibration and dict(slope=[float(o) for o in calibration.slope], bias=[float(o) for o in calibration.bias])
+    fitted = _fitted(calibration)
     pairs = [(folder, m) for folder, said in zip(folders, told) for m in said['members']]
     names = [f'weights-{i}.safetensors' for i in range(len(pairs))]
     facts = {k: v for k, v in told[0].items() if k not in ('made', 'files', 'sha256')} | dict(
@@ -231,6 +250,7 @@ def join_models(folders, # model folders of one vocab, size, bands and normalisa
         for (folder, m), name in zip(pairs, names):
             try: os.link(folder/m['weights'], part/name) # no second copy where the disk can do without
             except OSError: shutil.copyfile(folder/m['weights'], part/name)
-        if result is not None: _write_validation(part, result, calibration(result.probs) if calibration else result.probs)
+        if result is not None:
+            _write_validation(part, result, calibration(result.probs) if calibration else result.probs)
         write_facts(part, facts)
     return _whole(out, fill)

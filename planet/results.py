@@ -7,7 +7,6 @@ from functools import cached_property
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
-import torch
 from planet.amazon import WEATHER
 from planet.losses import accuracy_multi
 from planet.metrics import (
@@ -19,9 +18,9 @@ from planet.metrics import (
     fbeta_per_chip,
     tag_table,
 )
-from planet.rules import DECIDE, AboveThreshold, BestExpected, Likeliest, TunedThresholds, decided, rule_of
+from planet.rules import AboveThreshold, BestExpected, Likeliest, TunedThresholds, decided, rule_of
 
-__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'rule_of', 'DECIDE', 'decided', 'Score',
+__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'rule_of', 'decided', 'Score',
            'Result', 'TagsResult', 'ClassResult', 'evaluate']
 
 # ---- scores
@@ -116,13 +115,14 @@ class Result:
 
     def report(self, baseline='best constant') -> str:
         "The table by tag or class first, the scores with their baselines and confidence intervals last."
-        # at most 70 characters a line, so that nothing wraps on a terminal of 80 columns
-        head = f"{f'{len(self):,} {self.things}':<29}{'score':>8}{baseline:>15}{'95 % interval':>18}"
+        # at most 80 characters a line, so that nothing wraps on a terminal of 80 columns
+        wide = max([29, *(len(row[0]) + 1 for row in self.rows())])
+        head = f"{f'{len(self):,} {self.things}':<{wide}}{'score':>8}{baseline:>15}{'95 % interval':>18}"
         lines = [self.table_report(), '', head]
         for label, value, base, interval in self.rows():
             shown = '-' if value is None else f'{value:.4f}'
             between = f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''
-            lines.append(f"{label:<29}{shown:>8}{'' if base is None else f'{base:.4f}':>15}{between:>18}".rstrip())
+            lines.append(f"{label:<{wide}}{shown:>8}{'' if base is None else f'{base:.4f}':>15}{between:>18}".rstrip())
         return '\n'.join(lines)
 
     def figures(self, dls): # yields (name, function that draws, its arguments)

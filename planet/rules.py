@@ -1,11 +1,11 @@
-"Decision rules, from probabilities to tags: a threshold, thresholds per tag, the likeliest class, the best expected set."
+"Decision rules, from probabilities to tags: thresholds, the likeliest class, the set of highest expected F2."
 from dataclasses import dataclass
 import numpy as np
 import torch
 from planet.decisions import decide
 from planet.metrics import best_thresholds
 
-__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'rule_of', 'DECIDE', 'decided']
+__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'rule_of', 'decided']
 
 @dataclass(frozen=True)
 class AboveThreshold:
@@ -42,8 +42,6 @@ def rule_of(facts:dict, # of a record or a `model.json`
     if facts['kind'] == 'argmax': return Likeliest()
     if facts['kind'] == 'expected': return BestExpected(tuple(facts.get('exclusive') or ()))
     return (TunedThresholds if facts.get('tuned') else AboveThreshold)(facts['thresh'])
-
-DECIDE = 'thresh', 'tuned', 'expected'
 
 def decided(result, # a `TagsResult`
             by:str='thresh', # as it is; `tuned`: a threshold per tag; `expected`: the set of highest expected F2
