@@ -35,7 +35,7 @@ def card(facts:dict, # what `model.json` says
              f"- Images of {given['size']} x {given['size']} pixels, bands {', '.join(given['bands'])}; "
              'larger chips are scaled to that',
              f"- {len(facts['vocab'])} tags: {', '.join(facts['vocab'])}",
-             f'- Decision: {rule_words(facts)}' + (', after calibration of each tag' if facts.get('calibration') else ''),
+             f'- Decision: {rule_words(facts)}' + ', after calibration of each tag'*bool(facts.get('calibration')),
              f"- Probabilities are averaged over {members[0]['views']} flips and rotations of a chip"
              if members[0]['views'] > 1 else '- One view of each chip', '', '## Trained on', '',
              *(f'- {k}: {v}' for k, v in trained.items() if v not in (None, ''))]

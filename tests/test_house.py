@@ -17,7 +17,7 @@ ROWS = '''
 tools
 course
 scenes
-submission tagging export guarantees
+submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
 runs
