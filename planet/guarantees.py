@@ -1,6 +1,6 @@
 """Recall with a guarantee: the threshold that finds at least a share of a tag's chips, with what confidence.
 
-Risk control on the validation set by order statistics; no assumption on the network, only that chips are drawn alike."""
+Risk control on the validation set by order statistics; the only assumption is that chips are drawn alike."""
 import math
 from dataclasses import dataclass
 import numpy as np

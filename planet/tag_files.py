@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from planet.cli import UserError
 
@@ -24,9 +25,8 @@ def check_output(out, overwrite:bool=False, resume:bool=False):
     if path.exists() and not overwrite:
         raise UserError(f'{out} exists: name another file, or `overwrite` it', option='out')
     if path.suffix.lower() == '.parquet':
-        try: import pyarrow.parquet  # noqa: F401 (only to know early)
-        except ImportError: raise UserError(f'{out} needs pyarrow: pip install "planet-chips[geo]"',
-                                            option='out') from None
+        if not find_spec('pyarrow'):
+            raise UserError(f'{out} needs pyarrow: pip install "planet-chips[geo]"', option='out')
     return path
 
 class TagFile:

@@ -6,7 +6,7 @@ from planet.cli import run_one
 
 def tag(
     model:str, # model folder, run, last or best
-    inputs:Annotated[list, dict(nargs='*', metavar='INPUT')], # images, folders, 'globs', archives, tables of paths
+    inputs:Annotated[str, dict(nargs='*', metavar='INPUT')], # images, folders, 'globs', archives, tables of paths
     out:str='', # file to write, by its ending: .csv, .jsonl, .parquet; of scenes also .gpkg, .geojson, .tif, .html
     overwrite:bool=False, # replace an output that exists
     resume:bool=False, # go on with an output that was broken off

@@ -3,6 +3,7 @@ import sys
 import time
 import warnings
 from collections import deque
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from planet.cli import EVERY, UserError, is_watched, say, with_flags
@@ -133,7 +134,7 @@ def _scenes(given, facts):
 
 def tag_scenes(tagger, paths, o, outs):
     "Hand georeferenced scenes over to `planet.scenes`."
-    try: from planet import scenes
+    try: scenes = import_module('planet.scenes')
     except ImportError as e:
         raise UserError(f'{paths[0]} is a scene, which needs rasterio and geopandas ({e}): '
                         'pip install "planet-chips[geo]"') from None
@@ -143,7 +144,7 @@ def tag_scenes(tagger, paths, o, outs):
     return scenes.tag_scenes(tagger, paths, engine=o['engine'], workers=o['workers'], **same)
 
 def _serve(tagger, o):
-    try: from planet import app
+    try: app = import_module('planet.app')
     except ImportError as e:
         raise UserError(f'the page needs gradio ({e}): pip install "planet-chips[app]"', option='serve') from None
     return app.serve(tagger, port=o['port'])
