@@ -187,7 +187,7 @@ class Run:
             part.unlink(missing_ok=True)
 
     def model(self, learn, result):
-        "Save a tagger of chips as a model folder, and fastai's `learner.pkl` if asked for, or if there is no other way."
+        "Save a tagger of chips as a model folder, and fastai's `learner.pkl` if asked for, or if it is the only way."
         why = cannot_be_saved(learn, self.chips)
         if not why:
             data = {k: v for k, v in self.options.items() if k in ('data', 'seed', 'epochs', 'freeze_epochs', 'loss')}
