@@ -299,7 +299,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'planet.learner.find_loss': ('learner.html#find_loss', 'planet/learner.py'),
                                 'planet.learner.fine_tune': ('learner.html#fine_tune', 'planet/learner.py'),
                                 'planet.learner.image_shape': ('learner.html#image_shape', 'planet/learner.py'),
-                                'planet.learner.model_settings': ('learner.html#model_settings', 'planet/learner.py'),
                                 'planet.learner.normalise': ('learner.html#normalise', 'planet/learner.py'),
                                 'planet.learner.parse_loss_args': ('learner.html#parse_loss_args', 'planet/learner.py'),
                                 'planet.learner.softmax_group': ('learner.html#softmax_group', 'planet/learner.py'),

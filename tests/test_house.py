@@ -33,8 +33,9 @@ data
 sources
 download
 synthetic
+neighbours
 splits
-split_files
+split_files borders
 images tiffs
 chips tables
 separators
