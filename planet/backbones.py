@@ -78,6 +78,11 @@ class Backbone:
         self.stats = tuple(tuple(o) for o in stats or self.own_stats())
 
     def own_stats(self): return imagenet_stats # where nothing else is known
+    @property
+    def key(self) -> str:
+        "The name that `find_backbone` finds it by."
+        own = next((k for k, v in BACKBONES.items() if v is self or v is self.arch), None)
+        return own or (self.arch if isinstance(self.arch, str) else self.name)
     def has_weights(self) -> bool:
         "Whether pretrained weights exist."
         return bool({'pretrained', 'weights'} & set(inspect.signature(self.arch).parameters))

@@ -17,11 +17,12 @@ ROWS = '''
 tools
 course
 scenes
+submission tagging export guarantees
 inference
 tracking
 runs
 report
-run_files records comparison
+run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
 learner
@@ -37,7 +38,7 @@ split_files
 images tiffs
 chips tables
 separators
-calibration metrics decisions resampling
+calibration metrics decisions resampling rules
 checks
 losses
 quality
