@@ -17,6 +17,7 @@ ROWS = '''
 tools
 course
 scenes
+scene_files tag_map areas windows engines
 submission tagging export guarantees
 inference
 tracking
@@ -35,7 +36,7 @@ download
 synthetic
 splits
 split_files
-images tiffs
+images tiffs rasters
 chips tables
 separators
 calibration metrics decisions resampling rules
