@@ -17,6 +17,7 @@ ROWS = '''
 tools
 course
 scenes
+scene_files tag_map areas windows engines
 submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
@@ -37,7 +38,7 @@ synthetic
 neighbours
 splits
 split_files borders
-images tiffs
+images tiffs rasters
 chips tables
 separators
 calibration metrics decisions resampling rules
