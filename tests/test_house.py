@@ -34,6 +34,8 @@ download
 synthetic
 splits
 split_files
+store
+store_files
 images tiffs
 chips tables
 separators
