@@ -78,6 +78,11 @@ class Backbone:
         self.stats = tuple(tuple(o) for o in stats or self.own_stats())
 
     def own_stats(self): return imagenet_stats # where nothing else is known
+    @property
+    def key(self) -> str:
+        "The name that `find_backbone` finds it by."
+        own = next((k for k, v in BACKBONES.items() if v is self or v is self.arch), None)
+        return own or (self.arch if isinstance(self.arch, str) else self.name)
     def has_weights(self) -> bool:
         "Whether pretrained weights exist."
         return bool({'pretrained', 'weights'} & set(inspect.signature(self.arch).parameters))
@@ -161,13 +166,14 @@ class Backbone:
         changes, call_with, features, pooled = self.plan(size, channels)
         if left := size % self.patch if 'img_size' in changes else 0:
             say(f'{self.name} cuts images into patches of {self.patch} pixels: the last {left} of {size} are not seen')
+        given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
+        given['n_out'] = kwargs.get('n_out') or get_c(dls)
         kwargs = {**kwargs, **call_with, 'pretrained': pretrained, 'normalize': False}
         if features and kwargs.get('custom_head') is None:
-            given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
-            n_out = kwargs.get('n_out') or get_c(dls)
-            kwargs['custom_head'] = create_head(features, **{**given, 'n_out': n_out, 'pool': not pooled})
+            kwargs['custom_head'] = create_head(features, **{**given, 'pool': not pooled})
         learn = vision_learner(dls, **kwargs)
         learn.arch = self.arch # loggers ask for it
+        learn.settings = dict(arch=self.key, channels=channels, size=size, **given) # JSON, for `build_model`
         return learn
 
     def load(self,

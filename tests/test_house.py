@@ -17,11 +17,12 @@ ROWS = '''
 tools
 course
 scenes
+submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
 runs
 report
-run_files records comparison
+run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
 learner
@@ -32,14 +33,15 @@ data
 sources
 download
 synthetic
+neighbours
 splits
-split_files
+split_files borders
 store
 store_files
 images tiffs
 chips tables
 separators
-calibration metrics decisions resampling
+calibration metrics decisions resampling rules
 checks
 losses
 quality
