@@ -385,8 +385,10 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'planet.metrics.fbeta_per_chip': ('metrics.html#fbeta_per_chip', 'planet/metrics.py'),
                                 'planet.metrics.tag_table': ('metrics.html#tag_table', 'planet/metrics.py'),
                                 'planet.metrics.threshold_curve': ('metrics.html#threshold_curve', 'planet/metrics.py')},
-            'planet.resampling': { 'planet.resampling._group_codes': ('resampling.html#_group_codes', 'planet/resampling.py'),
-                                   'planet.resampling._resampled_means': ('resampling.html#_resampled_means', 'planet/resampling.py'),
+            'planet.resampling': { 'planet.resampling._draws': ('resampling.html#_draws', 'planet/resampling.py'),
+                                   'planet.resampling._group_codes': ('resampling.html#_group_codes', 'planet/resampling.py'),
+                                   'planet.resampling._paired_difference': ('resampling.html#_paired_difference', 'planet/resampling.py'),
                                    'planet.resampling._scores': ('resampling.html#_scores', 'planet/resampling.py'),
                                    'planet.resampling.bootstrap_interval': ('resampling.html#bootstrap_interval', 'planet/resampling.py'),
+                                   'planet.resampling.bootstrap_means': ('resampling.html#bootstrap_means', 'planet/resampling.py'),
                                    'planet.resampling.kfolds': ('resampling.html#kfolds', 'planet/resampling.py')}}}

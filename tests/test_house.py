@@ -20,12 +20,13 @@ scenes
 submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
+crossval
 runs
 report
 run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
-learner
+learner stock
 checkpoints
 callbacks backbones checkpoint_files gradcam
 weights
