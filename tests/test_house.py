@@ -38,6 +38,8 @@ synthetic
 neighbours
 splits
 split_files borders
+store
+store_files
 images tiffs rasters
 chips tables
 separators
