@@ -33,9 +33,10 @@ def load_chips(
     size:int=128, # height and width to decode to, in pixels
     skip_bad:bool=False, # leave chips out that cannot be read, rather than raise?
     label_delim:str='', # what separates tags in the table, as in `planet.chips.from_folder`
+    bands:str='', # of GeoTIFF chips, as in `planet.sources.find_chips`
 ) -> tuple[Chips, ChipStore]: # the chips, and their pixels
     "Find the chips that `data` names and decode each once."
-    chips = find_chips(data, label_delim)
+    chips = find_chips(data, label_delim, bands)
     store = ChipStore(chips.paths, size, progress, limits=chips.limits)
     checked = check_chips(chips, store, skip_bad)
     say(*(f'data: {note}' for note in checked.notes[len(chips.notes):]))
@@ -88,7 +89,9 @@ def chip_dls(
                       splitter=lambda paths: (split.train, split.valid), item_tfms=DihedralItem())
     # a batch larger than the training set would be dropped, and nothing trained
     dls = block.dataloaders(chips.paths, bs=min(bs, len(split.train)), val_bs=2*bs, num_workers=workers)
-    return ChipLoaders(*dls.loaders, path=dls.path, device=dls.device)
+    loaders = ChipLoaders(*dls.loaders, path=dls.path, device=dls.device)
+    loaders.bands = chips.bands # figures show some of them
+    return loaders
 
 # %% ../nbs/02_data.ipynb #tags-dls
 def tags_dls(

@@ -1,5 +1,6 @@
 "Find the chips that `data` names: a registry of sources, one line each, every one of which yields `Chips`."
 from planet import amazon
+from planet.bands import choose_bands
 from planet.chips import TABLES, Chips, from_folder
 from planet.cli import UserError, progress, say
 
@@ -36,10 +37,12 @@ def _best():
 def find_chips(
     data:str='auto', # `auto`, a name in `SOURCES`, or a folder with a label table and images
     label_delim:str='', # what separates the tags of a chip in a folder's table, as in `from_folder`
+    bands:str='', # of GeoTIFF chips, by name or number: `red,green,blue,nir`, `3,2,1` or `all`; '': red, green, blue
 ) -> Chips:
     "Find the chips that `data` names; says which were taken, how their table was read, and how to get better ones."
     if data == 'auto': chips, better = _best()
     else: chips, better = SOURCES[data]() if data in SOURCES else from_folder(data, label_delim=label_delim), ''
+    chips = choose_bands(chips, bands)
     first, *notes = chips.describe()
     say(f'data: {first}{better}', *(f'data: {note}' for note in notes))
     return chips

@@ -34,8 +34,8 @@ download
 synthetic
 splits
 split_files
-images tiffs
-chips tables
+images bands
+chips tables tiffs
 separators
 calibration metrics decisions resampling
 checks
