@@ -30,6 +30,7 @@ callbacks backbones checkpoint_files gradcam
 weights
 data
 sources
+public_sets
 download
 synthetic
 splits
