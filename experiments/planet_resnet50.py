@@ -15,17 +15,18 @@ def main(
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     loss_args:str='', # parameters of the loss, such as gamma=1.5
     thresh:float=0.2, # a tag is predicted above this probability
+    decide:str='thresh', # decision rule: thresh; tuned, a threshold a tag; or expected, the set of highest expected F2
     **kwargs,
 ):
     "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on validation chips and record the run."
-    o = options(chip_options(**kwargs), loss=loss, loss_args=loss_args, thresh=thresh)
+    o = options(chip_options(**kwargs), loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import set_seed
     from planet import plots
     from planet.backbones import find_backbone
     from planet.data import load_chips, tags_dls
     from planet.learner import chip_learner, find_loss, fine_tune
-    from planet.results import evaluate
+    from planet.results import decided, evaluate
     from planet.runs import Run
     from planet.splits import split_chips
     from planet.tracking import Tracking
@@ -41,6 +42,6 @@ def main(
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
-        result = evaluate(learn, chips, split)
+        result = decided(evaluate(learn, chips, split), o.decide)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

@@ -17,12 +17,11 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_type, model_meta, vision_learner
 from torch import nn
 from torchvision.models import get_model_weights
-from planet.weights import fit_state, hub_files, misfits, widen_first, without
+from planet.weights import colour_positions, fit_state, hub_files, misfits, widen_model, without
 
 __all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
 
 BACKBONES = {} # your own: name -> a function that builds the network, or a `Backbone` of it
-
 SEARCH_SECONDS = 5 # for sizes that work
 
 # ---- by name
@@ -80,6 +79,11 @@ class Backbone:
         self.stats = tuple(tuple(o) for o in stats or self.own_stats())
 
     def own_stats(self): return imagenet_stats # where nothing else is known
+    @property
+    def key(self) -> str:
+        "The name that `find_backbone` finds it by."
+        own = next((k for k, v in BACKBONES.items() if v is self or v is self.arch), None)
+        return own or (self.arch if isinstance(self.arch, str) else self.name)
     def has_weights(self) -> bool:
         "Whether pretrained weights exist."
         return bool({'pretrained', 'weights'} & set(inspect.signature(self.arch).parameters))
@@ -163,19 +167,16 @@ class Backbone:
         changes, call_with, features, pooled = self.plan(size, channels)
         if left := size % self.patch if 'img_size' in changes else 0:
             say(f'{self.name} cuts images into patches of {self.patch} pixels: the last {left} of {size} are not seen')
+        given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
+        given['n_out'] = kwargs.get('n_out') or get_c(dls)
         kwargs = {**kwargs, **call_with, 'pretrained': pretrained, 'normalize': False}
         if features and kwargs.get('custom_head') is None:
-            given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
-            n_out = kwargs.get('n_out') or get_c(dls)
-            kwargs['custom_head'] = create_head(features, **{**given, 'n_out': n_out, 'pool': not pooled})
+            kwargs['custom_head'] = create_head(features, **{**given, 'pool': not pooled})
         learn = vision_learner(dls, **kwargs)
         if pretrained and (channels != 3 or self.colours != (0, 1, 2)): # fastai gives other bands weights of 0
-            def first(model): return next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
-                colours = first(self.body(True, 3, **changes)).weight
-                own = first(learn.model).weight
-                own.copy_(widen_first(colours.to(own), channels, self.colours))
+            with torch.random.fork_rng([]): widen_model(learn.model, self.body(True, 3, **changes), self.colours)
         learn.arch = self.arch # loggers ask for it
+        learn.settings = dict(arch=self.key, channels=channels, size=size, **given) # JSON, for `build_model`
         return learn
 
     def load(self,
@@ -187,9 +188,8 @@ class Backbone:
         changes = self.plan(size, channels)[0]
         model, classifier, finish = self.whole(learn, channels, changes)
         name = self.name + (f' for images of {size} pixels' if changes else '')
-        have = fit_state(state, model.state_dict(), classifier, path, name, partial(self.convert, model), models_of,
-                         self.colours)
-        model.load_state_dict(have, strict=False)
+        same = (state, model.state_dict(), classifier, path, name, partial(self.convert, model), models_of)
+        model.load_state_dict(fit_state(*same, self.colours), strict=False)
         finish(model)
 
 class FastaiBackbone(Backbone):
@@ -287,9 +287,9 @@ def find_backbone(
     bands=None, # names of the images' bands (`Chips.bands`), where they are not red, green, blue
 ) -> Backbone:
     "Find a pretrained backbone by name or function; raises `UserError`, with near names, where there is none."
-    if bands and {'red', 'green', 'blue'} & set(bands): # of unnamed ones the first three are taken for colours
+    if bands:
         found = copy(find_backbone(arch, stats))
-        found.colours = tuple(list(bands).index(c) if c in bands else None for c in ('red', 'green', 'blue'))
+        found.colours = colour_positions(bands)
         return found
     found = find_arch(arch) if isinstance(arch, str) else arch
     if isinstance(found, Backbone): return found

@@ -29,6 +29,7 @@ def score_rows(run) -> list: # (name, label, score, baseline, interval)
     scores = run.record.get('scores') or {}
     labels = (ClassResult if run.single else TagsResult).SCORES
     rule = f'{run.thresh:g}' if isinstance(run.thresh, (int, float)) else 'thresholds per tag'
+    if run.rule.get('kind') == 'expected': rule = 'the best expected set'
     names = [k for k in labels if k in scores]
     names += [k for k, v in scores.items() if k not in labels and not k.endswith(('_interval', '_baseline'))]
     return [(k, labels[k].label.format(rule=rule) if k in labels else k, scores[k], scores.get(f'{k}_baseline'),
@@ -65,6 +66,9 @@ def scores(run):
 def rule(run):
     "The decision rule in words."
     if run.single: return _p('Each chip gets one class, the one with the highest probability.', '')
+    if run.rule.get('kind') == 'expected':
+        return _p('Each chip gets the tag set of highest expected F2 by its probabilities'
+                  + (', of which exactly one is a weather tag.' if run.rule.get('exclusive') else '.'), '')
     if run.thresh is None: raise Missing('the decision rule in record.json')
     if np.ndim(run.thresh) == 0:
         return _p(f'A tag is predicted where its probability is above {run.thresh:g}: the same threshold for every '

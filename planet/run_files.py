@@ -49,7 +49,11 @@ class RunFiles:
         "What the decision rule decides."
         if self.probs is None: raise Missing('validation.csv, the table of probabilities')
         if self.single: return np.arange(len(self.vocab)) == self.probs.argmax(1)[:, None]
-        if self.thresh is None: raise Missing('the decision rule in record.json')
+        if not self.rule.get('kind'): raise Missing('the decision rule in record.json')
+        if self.rule['kind'] == 'expected': # the only one that wants torch
+            import torch
+            from planet.rules import rule_of
+            return rule_of(self.rule)(torch.from_numpy(self.probs)).numpy()
         return self.probs > np.asarray(self.thresh)
 
     def decisions(self): # probs, truth, pred

@@ -6,7 +6,8 @@ from urllib.request import Request, urlopen
 import torch
 from planet.cli import UserError, say
 
-__all__ = ['short_timeouts', 'hub_files', 'is_readable', 'read_weights', 'fit_state', 'misfits', 'without']
+__all__ = ['short_timeouts', 'hub_files', 'is_readable', 'read_weights', 'widen_first', 'widen_model',
+           'colour_positions', 'fit_state', 'misfits', 'without']
 
 CONNECT_SECONDS = 5 # patience with a network
 
@@ -140,6 +141,22 @@ def widen_first(
     for i, at in enumerate(colours):
         if at is not None and at < channels: wide[:, at] = weight[:, i]
     return wide*3/channels # so that the output keeps its size
+
+def widen_model(
+    model, # whose images have other bands than red, green and blue
+    rgb, # the same network with pretrained weights, for three
+    colours, # as in `widen_first`
+):
+    "Give a network's first convolution the pretrained weights for red, green and blue, widened to its bands."
+    own, given = (next(m for m in o.modules() if isinstance(m, torch.nn.Conv2d)).weight for o in (model, rgb))
+    with torch.no_grad(): own.copy_(widen_first(given.to(own), own.shape[1], colours))
+
+def colour_positions(
+    bands, # names of an image's bands
+) -> tuple: # positions of red, green and blue among them; `None` for one that is not there
+    "Where the colours are that a network's pretrained weights expect; of unnamed bands the first three."
+    if not {'red', 'green', 'blue'} & set(bands): return 0, 1, 2
+    return tuple(list(bands).index(c) if c in bands else None for c in ('red', 'green', 'blue'))
 
 def fit_state(
     state:dict, # from `read_weights`

@@ -13,6 +13,7 @@ from planet.chips import from_folder
 from planet.cli import UserError
 from planet.figures import as_array, shown_bands
 from planet.images import ChipStore, open_chip
+from planet.inference import Tagger
 from planet.report import write_report
 from planet.run_files import read_run
 from planet.sources import find_chips
@@ -199,7 +200,10 @@ def test_an_experiment_records_its_bands_and_its_page_has_pictures(tmp_path, fol
     data = json.loads((run/'record.json').read_text())['data']
     assert data['bands'] == ['red', 'green', 'blue', 'nir'] and np.shape(data['limits']) == (3, 4)
     assert np.shape(data['stats']) == (2, 4) and 'bands red, green, blue, nir of uint16' in ', '.join(data['read'])
-    found = read_run(run) # from the folder alone
+    tagger, found = Tagger.load(run), read_run(run) # from the folder alone
+    assert tagger.bands == data['bands'] and tagger.limits == data['limits']
+    pixels = torch.stack([tagger.open(found.files[name]) for name in found.names])
+    np.testing.assert_allclose(tagger.probabilities(pixels), found.probs, atol=1e-6)
     picture = found.pixels(0)
     forest = found.truth[0][found.vocab.index('forest')]
     assert picture.shape[2] == 3 and (picture[5:, 5:, 0].mean() > 128) == forest # infrared is shown as red

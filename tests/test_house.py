@@ -17,11 +17,12 @@ ROWS = '''
 tools
 course
 scenes
+submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
 runs
 report
-run_files records comparison
+run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
 learner
@@ -33,12 +34,13 @@ sources
 public_sets
 download
 synthetic
+neighbours
 splits
-split_files
+split_files borders
 images bands
 chips tables tiffs
 separators
-calibration metrics decisions resampling
+calibration metrics decisions resampling rules
 checks
 losses
 quality

@@ -19,7 +19,7 @@ NAMES = 'image_name', 'file_name', 'filename', 'image_id', 'name', 'image', 'id'
 
 class _Unknown(Exception): "What a layout holds is not understood."
 
-def stem(name): return re.split(r'[/\\]', str(name))[-1].rsplit('.', 1)[0]
+def _stem(name): return re.split(r'[/\\]', str(name))[-1].rsplit('.', 1)[0]
 
 def label_words(cell, # of a table or a shard: a text of tags, a list of tags or of class numbers, zeros and ones
                 classes=(), # names of the classes, where numbers stand for them
@@ -78,7 +78,7 @@ def _parquet(home, files):
                 data, path = (cell['bytes'], cell.get('path')) if isinstance(cell, dict) else (cell, None)
                 name = row[named] if named else path
                 if name is None or data is None: raise _Unknown(f'{file} has images without a name or without content')
-                yield stem(name), label_words(row[label], classes) if label else None, lambda data=data: data
+                yield _stem(name), label_words(row[label], classes) if label else None, lambda data=data: data
 
 # ---- tar shards (webdataset) -------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ def _sample(key, parts, classes, file):
         text = parts[kind].decode()
         numbers = re.findall(r'\d+', text) if classes and re.fullmatch(r'[\d,\s]+', text) else []
         tags = label_words(list(map(int, numbers)) or text, classes)
-    yield stem(key), tags, lambda: parts[images[0]]
+    yield _stem(key), tags, lambda: parts[images[0]]
 
 # ---- images, or archives of them, with a table -------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ def _tables(home, files):
             columns = [str(c) for c in table.columns]
             name, label = _column(columns, NAMES, 'names'), _column(columns, LABELS, 'labels')
         except (_Unknown, ValueError) as e: odd.append(f'{file}: {e}'); continue
-        found |= {stem(n): label_words(cell) for n, cell in zip(table[name], table[label])}
+        found |= {_stem(n): label_words(cell) for n, cell in zip(table[name], table[label])}
     if not found: raise _Unknown('; '.join(odd) or 'no table')
     return found
 
@@ -140,7 +140,7 @@ def _pictures(home, files):
 
 def _folders(home, files, tables):
     tags = _tables(home, tables)
-    for name, read in _pictures(home, files): yield stem(name), tags.get(stem(name)), read
+    for name, read in _pictures(home, files): yield _stem(name), tags.get(_stem(name)), read
 
 # ---- which it is -------------------------------------------------------------------------------------------------
 
