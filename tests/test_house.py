@@ -33,6 +33,7 @@ callbacks backbones checkpoint_files gradcam
 weights
 data
 sources
+public_sets
 download
 synthetic
 neighbours
@@ -40,8 +41,8 @@ splits
 split_files borders
 store
 store_files
-images tiffs rasters
-chips tables
+images bands rasters
+chips tables tiffs
 separators
 calibration metrics decisions resampling rules
 checks
