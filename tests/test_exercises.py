@@ -1,5 +1,5 @@
-"""The course's exercises: each answer in a notebook passes its check, each known mistake fails with a hint of its own,
-and a hole that is not filled in is no answer. The cells are taken out of the notebooks, which are not run as a whole."""
+"""The exercises of the course: each answer in a notebook passes its check, each known mistake fails with its own hint,
+and a hole is no answer. The cells are taken out of the notebooks, which are not run as a whole."""
 import ast
 import json
 import re
