@@ -36,9 +36,10 @@ def load_chips(
     size:int=128, # height and width to decode to, in pixels
     skip_bad:bool=False, # leave chips out that cannot be read, rather than raise?
     label_delim:str='', # what separates tags in the table, as in `planet.chips.from_folder`
+    bands:str='', # of GeoTIFF chips, as in `planet.sources.find_chips`
 ) -> tuple[Chips, ChipStore]: # the chips, and their pixels
     "Find the chips that `data` names and decode each once."
-    chips = find_chips(data, label_delim)
+    chips = find_chips(data, label_delim, bands)
     store = ChipStore(chips.paths, size, progress, limits=chips.limits)
     checked = check_chips(chips, store, skip_bad)
     say(*(f'data: {note}' for note in checked.notes[len(chips.notes):]))
@@ -154,7 +155,9 @@ def chip_dls(
     # a batch larger than the training set would be dropped, and nothing trained
     dls = block.dataloaders(chips.paths, bs=min(bs, len(split.train)), val_bs=2*bs, num_workers=workers)
     store.to_device(dls.device) # a GPU that has room for all chips gathers them itself
-    return ChipLoaders(*dls.loaders, path=dls.path, device=dls.device)
+    loaders = ChipLoaders(*dls.loaders, path=dls.path, device=dls.device)
+    loaders.bands = chips.bands # figures show some of them
+    return loaders
 
 # %% ../nbs/02_data.ipynb #tags-dls
 def tags_dls(
