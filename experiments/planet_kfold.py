@@ -15,7 +15,7 @@ from planet.options import chip_options, delegates, options
 @delegates(chip_options, but=['fold', 'valid_pct', 'split', 'track', 'wandb', 'wandb_mode', 'pickle'])
 def main(
     folds:int=5, # stratified folds, kept in OUT/folds; duplicates and groups of chips stay together
-    recipe:str='finetune', # how each fold is trained: finetune, or stock, which is fastai's own
+    recipe:str='finetune', # of each fold: finetune, frozen, frozen+finetune, or stock, which is fastai's own
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     loss_args:str='', # parameters of the loss, such as gamma=1.5
     thresh:float=0.2, # a tag is predicted above this probability
@@ -24,7 +24,7 @@ def main(
     **kwargs,
 ):
     "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
-    o = options(chip_options(folds=folds, **kwargs), recipe=recipe, loss=loss, loss_args=loss_args, thresh=thresh,
+    o = options(chip_options(folds=folds, recipe=recipe, **kwargs), loss=loss, loss_args=loss_args, thresh=thresh,
                 decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
     from dataclasses import replace
@@ -36,13 +36,15 @@ def main(
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
     from planet.learner import chip_learner, find_loss, fine_tune
+    from planet.recipes import check_recipe, train
     from planet.runs import Run
     from planet.splits import fold_split, split_chips
     from planet.stock import stock_learner
+    from planet.threads import choose_threads
 
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
-        find_backbone(o.arch).check_size(o.size) # before chips are decoded
+        check_recipe(o, also='stock') # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
         first = split_chips(chips, seed=o.seed, folds=o.folds, out=o.out) # says what there is to know of the folds
         others = [fold_split(chips, o.folds, k, o.seed, o.out) for k in range(1, o.folds)]
@@ -57,9 +59,11 @@ def main(
                 dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
                 backbone = find_backbone(o.arch, chips.stats)
                 learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args),
-                                     tta=o.tta)
-            checkpoints = done.begin(learn, k)
-            fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, checkpoints)
-            done.finish(learn, k, perf_counter() - start, o.thresh)
+                                     tta=o.tta, precision=o.precision)
+                o.threads = choose_threads(learn, o.threads or run.threads) # once for all folds
+            checkpoints, logits = done.begin(learn, k), None
+            if o.recipe == 'stock': fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, checkpoints)
+            else: _, logits = train(learn, o, store, checkpoints)
+            done.finish(learn, k, perf_counter() - start, o.thresh, logits)
         result = finish_folds(done, o, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args))
         say('', result.report(), '', run.path)
