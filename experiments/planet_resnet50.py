@@ -19,7 +19,7 @@ def main(
     **kwargs,
 ):
     "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on validation chips and record the run."
-    o = options(chip_options(**kwargs), loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
+    o = options(chip_options(**kwargs), progressive=True, loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import set_seed
     from planet import plots
