@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from fastai.data.transforms import Normalize
 from fastai.learner import load_learner
 from fastai.optimizer import Adam
 from fastai.torch_core import TensorImage, set_seed
-from experiments import planet_resnet50, weather_resnet18
+from experiments import planet_kfold, planet_resnet50, weather_resnet18
 from planet import backbones, callbacks, frozen, recipes, threads
 from planet.augment import LightBatch
+from planet.backbones import find_backbone
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import tags_dls
@@ -334,3 +336,25 @@ def test_wrong_sizes_and_augmentations(tmp_path, drawn, options, said):
 def test_an_experiment_of_one_size_refuses_two(tmp_path, drawn):
     with pytest.raises(UserError, match='`size` .*take one here'):
         run(weather_resnet18.main, tmp_path, drawn, size='32,48')
+
+def test_folds_share_the_features(tmp_path, drawn, monkeypatch):
+    computed = []
+    real = frozen.one_view
+    monkeypatch.setattr(frozen, 'one_view', lambda *args: computed.append(args[3]) or real(*args))
+    monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'cache'))
+    record, _ = run(planet_kfold.main, tmp_path, drawn, recipe='frozen', folds=2, views=1)
+    assert record['status'] == 'done' and len(record['folds']) == 2
+    # the second fold finds them, as random weights are drawn from the seed too
+    assert computed == [0]
+
+def test_four_bands(dls, chips, store, tmp_path):
+    "Images of any number of channels, as GeoTIFFs give them."
+    class Bands(dict): size = 32
+    rng = torch.Generator().manual_seed(0)
+    bands = Bands({p: torch.randint(0, 256, (4, 32, 32), dtype=torch.uint8, generator=rng) for p in chips.paths[:6]})
+    learn = tagger(dls)
+    learn.model[0] = find_backbone('resnet10t').body(channels=4)
+    learn.dls.after_batch.fs.filter(lambda o: isinstance(o, Normalize))[0].mean = torch.zeros(1, 4, 1, 1)
+    learn.dls.after_batch.fs.filter(lambda o: isinstance(o, Normalize))[0].std = torch.ones(1, 4, 1, 1)
+    x, _ = pooled_features(learn, list(bands), bands, 2, cache=tmp_path)
+    assert x.shape[:2] == (6, 2) and not torch.equal(x[:, 0], x[:, 1])
