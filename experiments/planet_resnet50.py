@@ -25,16 +25,18 @@ def main(
     from planet import plots
     from planet.backbones import find_backbone
     from planet.data import load_chips, tags_dls
+    from planet.grouped import grouped_lines
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.results import decided, evaluate
     from planet.runs import Run
-    from planet.splits import split_chips
+    from planet.splits import split_chips, with_groups
     from planet.tracking import Tracking
 
     with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        chips = with_groups(chips, o.groups)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
         backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB
@@ -44,4 +46,4 @@ def main(
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
         result = decided(evaluate(learn, chips, split), o.decide)
         run.finish(learn, result, history)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, split), '', run.path)

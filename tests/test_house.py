@@ -22,7 +22,7 @@ inference
 tracking
 runs
 report
-run_files records comparison model_files model_card
+run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
 learner
