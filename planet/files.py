@@ -8,8 +8,15 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from planet.cli import UserError, near_names
 
-__all__ = ['FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable', 'images_in', 'stem',
-           'other_splits', 'walk_images', 'match_images', 'find_images']
+__all__ = ['cache_folder', 'FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable',
+           'images_in', 'stem', 'other_splits', 'walk_images', 'match_images', 'find_images']
+
+def cache_folder(
+    cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
+) -> Path:
+    "The folder of caches: chips drawn by code, decoded chips."
+    env = os.environ.get
+    return Path(cache or env('PLANET_CACHE') or Path(env('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
 
 FOLDERS = 'train', 'train-jpg', '.' # where a table's images usually lie
 

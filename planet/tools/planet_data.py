@@ -3,14 +3,15 @@ from planet.cli import UserError, run_command, say
 from planet.options import check_options
 
 def get(
-    what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
-    to:str='', # the folder to make; by default data/planet, data/titanic, or fastai's or our own cache
+    what:str, # kaggle, hf, ucmerced, eurosat, bigearthnet, sample, tiny, pets, titanic, mnist, biwi or synthetic
+    to:str='', # the folder to make; by default data/planet, data/NAME, or fastai's or our own cache
     tif:bool=False, # kaggle: the four-band TIFFs as well
-    dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name) instead of from the competition
+    dataset:str='', # take the images from this dataset (owner/name) of Kaggle (kaggle) or of the Hugging Face hub (hf)
+    bands:str='', # bigearthnet: the bands to keep, or all; by default B04,B03,B02,B08
 ):
     "Download a set of images or a table, check it and unpack it; what is there already is not fetched again."
     from planet.tools import get
-    say(get.get(what, to, tif, dataset))
+    say(get.get(what, to, tif, dataset, bands))
 
 def verify(
     folder:str, # folder with a label table and images
