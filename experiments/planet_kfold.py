@@ -19,7 +19,7 @@ def main(
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     loss_args:str='', # parameters of the loss, such as gamma=1.5
     thresh:float=0.2, # a tag is predicted above this probability
-    decide:str='thresh', # decision rule: thresh; tuned, a threshold per tag; or expected, the set of highest expected F2
+    decide:str='thresh', # decision rule: thresh; tuned, a threshold per tag; or expected, the best expected F2
     calibrate:bool=False, # calibrate the probabilities of each tag, each chip's by the other folds' chips
     **kwargs,
 ):

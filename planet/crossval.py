@@ -128,7 +128,7 @@ class Folds:
         say(f"fold {k}: F2 {facts['f2']:.4f} on {facts['valid']:,} chips, {seconds:.0f} s")
 
     def result(self, thresh=0.2, loss_func=None, calibrate=False) -> OutOfFold:
-        "The out-of-fold result of all chips, in the order of their table; with `calibrate` by cross-fitted Platt scaling."
+        "The out-of-fold result of all chips in the order of their table, calibrated by cross-fits if asked."
         tables, chips = [table for _, table in self.done.values()], self.chips
         probs = torch.tensor(pd.concat(tables).loc[self.names].to_numpy(), dtype=torch.float32)
         targs, groups = torch.tensor(chips.targets), self.splits[0].group
@@ -169,6 +169,7 @@ def finish_folds(
     from planet.report import write_report
     run, history = folds.run, folds.history()
     run.stage('figures')
+    run.update(out_of_fold=True)
     result = decided(folds.result(o.thresh, loss_func, o.calibrate), o.decide)
     run.result(result)
     if history is not None: run.table('history', history, index=False)

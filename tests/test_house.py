@@ -37,8 +37,10 @@ synthetic
 splits
 split_files
 images tiffs
+label_errors
 chips tables
 separators
+stacking
 calibration metrics decisions resampling rules
 checks
 losses
