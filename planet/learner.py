@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'train_targets', 'base_rates', 'base_logits', 'start_at_base_rates', 'softmax_group', 'parse_loss_args',
            'find_loss', 'start_weights', 'image_shape', 'normalise', 'f2', 'default_metrics', 'add_prior_head',
-           'model_settings', 'build_model', 'chip_learner', 'fine_tune']
+           'build_model', 'chip_learner', 'fine_tune']
 
 # %% ../nbs/03_learner.ipynb #imports
 from .cli import UserError, near_names, say  # before fastai, whose import it quiets
@@ -21,7 +21,6 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner
 from fastai.torch_core import no_random
-from fastai.vision.learner import create_head
 from fastcore.basics import noop
 from fastcore.foundation import L
 from torch import nn
@@ -189,20 +188,10 @@ def add_prior_head(
     learn.opt = None # fastai's, if it has one already, does not know the new layer
 
 # %% ../nbs/03_learner.ipynb #build-model
-def model_settings(
-    backbone, # from `find_backbone`
-    channels:int, size:int, # of the images
-    n_out:int, # outputs
-    **head, # of the head, as `vision_learner` takes them
-) -> dict: # for `build_model`; what JSON cannot hold is left out
-    "What a model is built from, in values that JSON can hold: architecture, outputs, image size, head."
-    head = {k: v for k, v in head.items() if k in inspect.signature(create_head).parameters}
-    return dict(arch=backbone.key, n_out=n_out, channels=channels, size=size, **head)
-
 def build_model(
     arch:str, n_out:int, # backbone by name, and how many outputs
     channels:int=3, size:int=224, # of the images
-    **head, # as `model_settings` gives them
+    **head, # of the head, as `vision_learner` takes them
 ) -> nn.Module: # in evaluation mode
     "Build a model from `learn.settings`, for weights saved before: nothing is downloaded, no random state changes."
     with torch.random.fork_rng(devices=[]):
@@ -235,7 +224,6 @@ def chip_learner(
     if metrics is None: learn.metrics = default_metrics(learn)
     add_prior_head(learn, single, rates)
     if learn.weights != 'none': learn.freeze()
-    learn.settings = model_settings(backbone, channels, size, kwargs.pop('n_out', 0) or get_c(dls), **kwargs)
     return learn
 
 # %% ../nbs/03_learner.ipynb #fine-tune

@@ -188,10 +188,10 @@ class Run:
             part.unlink(missing_ok=True)
 
     def model(self, learn, result):
-        "Save a tagger of chips as a model folder; fastai's `learner.pkl` where it is asked for, or is all there can be."
+        "Save a tagger of chips as a model folder, and fastai's `learner.pkl` if asked for, or if it is the only way."
         why = cannot_be_saved(learn, self.chips)
         if not why:
-            data = {k: self.options[k] for k in ('data', 'seed', 'epochs', 'freeze_epochs', 'loss') if k in self.options}
+            data = {k: v for k, v in self.options.items() if k in ('data', 'seed', 'epochs', 'freeze_epochs', 'loss')}
             save_model(self.path/'model', learn, result, self.chips, warnings=self.facts.get('warnings', []),
                        experiment=self.experiment, run=self.path.name, **data)
             if not self.options.get('pickle'): return

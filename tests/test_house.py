@@ -17,7 +17,8 @@ ROWS = '''
 tools
 course
 scenes
-submission tagging export guarantees
+scene_files tag_map areas windows engines
+submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
 crossval
@@ -32,13 +33,17 @@ callbacks backbones checkpoint_files gradcam
 weights
 data
 sources
+public_sets
 download
 synthetic
+neighbours
 splits
-split_files
-images tiffs
+split_files borders
+store
+store_files
+images bands rasters
 label_errors
-chips tables
+chips tables tiffs
 separators
 stacking
 calibration metrics decisions resampling rules

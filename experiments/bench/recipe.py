@@ -23,8 +23,8 @@ def ours(chips, split, o):
     "The main experiment's recipe, trained."
     from planet.callbacks import History
     from planet.data import tags_dls
-    from planet.images import ChipStore
     from planet.learner import chip_learner, find_loss
+    from planet.store import ChipStore
     dls = tags_dls(chips, ChipStore(chips.paths, o.size), split, o.bs, o.workers)
     learn = chip_learner(dls, o.arch, o.weights, find_loss('bce', chips.vocab, o.thresh)).remove_cb(History)
     with learn.no_bar(), learn.no_logging(): learn.fine_tune(o.epochs, base_lr=o.lr, freeze_epochs=o.freeze_epochs)
