@@ -17,6 +17,7 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_type, model_meta, vision_learner
 from torch import nn
 from torchvision.models import get_model_weights
+from planet.callbacks import add_progress
 from planet.weights import colour_positions, fit_state, hub_files, misfits, widen_model, without
 
 __all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
@@ -176,6 +177,7 @@ class Backbone:
         if pretrained and (channels != 3 or self.colours != (0, 1, 2)): # fastai gives other bands weights of 0
             with torch.random.fork_rng([]): widen_model(learn.model, self.body(True, 3, **changes), self.colours)
         learn.arch = self.arch # loggers ask for it
+        add_progress(learn)
         learn.settings = dict(arch=self.key, channels=channels, size=size, **given) # JSON, for `build_model`
         return learn
 

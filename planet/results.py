@@ -278,11 +278,15 @@ def evaluate(
     split=None, # their `Split`: keeps duplicates and groups together in cross-fits and intervals
     rule=None, # the decision rule; by default tags above the threshold of the loss function, or the likeliest class
     dl=None, # another `DataLoader` than that of the validation set
+    logits=None, # of its chips, where they are known already
 ) -> Result:
     "Score a learner on its validation set, with baselines (the best constant answers) and confidence intervals."
     from planet.learner import train_targets
     loss_func = learn.loss_func
-    logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)
+    if logits is None: logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)
+    else:
+        targs = torch.stack([torch.as_tensor(y) for y in learn.dls.valid_ds.tls[learn.dls.n_inp]])
+        with learn.loss_not_reduced(): losses = learn.loss_func(logits, targs)
     probs = getattr(loss_func, 'activation', lambda x: x)(logits)
     items = (learn.dls.valid if dl is None else dl).dataset.items
     name_of = {} if chips is None else dict(zip(chips.paths, chips.table.image_name))

@@ -27,8 +27,12 @@ report
 run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
+recipes
+frozen
 learner stock
+pooling
 checkpoints
+divergence
 callbacks backbones checkpoint_files gradcam
 weights
 data
