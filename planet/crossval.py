@@ -110,10 +110,11 @@ class Folds:
                k:int, # the fold
                seconds:float, # that it took
                thresh:float=0.2, # a tag is predicted above this probability
+               logits=None, # of its validation set, where they are known
               ):
         "Score a fold, and keep its probabilities, its history and its model; the record says last that it is done."
         run, split = self.run, self.splits[k]
-        result = evaluate(learn, self.chips, split, AboveThreshold(thresh))
+        result = evaluate(learn, self.chips, split, AboveThreshold(thresh), logits=logits)
         self.home.mkdir(exist_ok=True)
         if not (why := cannot_be_saved(learn, self.chips)):
             save_model(self.home/f'model-{k}', learn, result, self.chips, experiment=run.experiment, run=run.path.name,

@@ -1,4 +1,5 @@
 "Options that experiments share, declared once, and the limits of their values."
+from pathlib import Path
 from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
 from planet.cli import UserError, near_names
@@ -39,6 +40,8 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
     if recipe == 'frozen' and given.get('epochs') is not None:
         raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
+    if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
+        raise UserError(f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
@@ -62,7 +65,8 @@ def chip_options(
     precision:str='auto', # number format: auto asks the device; fp32, bf16, fp16
     tta:bool=True, # no test-time augmentation: predict from one view of a chip, not the mean of its eight
     valid_pct:float=0.2, # share of the chips in the validation set, without `folds`
-    split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV file of one
+    split:str='auto', # auto: the table's own (is_valid, split) if it has one; random; ungrouped; or a CSV file of one
+    groups:str='', # chips that stay together: a CSV of image_name,group (planet-data neighbours); ungrouped splits them
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
     seed:int=42, # of the split, the head and the order of chips
