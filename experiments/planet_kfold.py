@@ -25,8 +25,8 @@ def main(
     **kwargs,
 ):
     "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
-    o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, loss=loss, loss_args=loss_args, thresh=thresh,
-                decide=decide, calibrate=calibrate)
+    o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, loss=loss, loss_args=loss_args,
+                thresh=thresh, decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
     from time import perf_counter
     from fastai.torch_core import set_seed

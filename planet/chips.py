@@ -13,8 +13,8 @@ from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, images_in
 from planet.quality import Finding, count, notes, some, stop_at_faults
 from planet.tables import LabelTable, is_table, raw_table, split_name
 
-__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'table_and_folder', 'raw_table', 'read_table',
-           'read_folder', 'from_folder']
+__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'table_and_folder', 'raw_table',
+           'read_table', 'read_folder', 'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 
