@@ -11,7 +11,8 @@ from planet.chips import read_folder, read_table, table_and_folder
 from planet.cli import UserError, near_names
 from planet.files import stem
 
-__all__ = ['COLUMNS', 'rank_labels', 'suspect_table', 'write_suspects', 'read_corrections', 'corrected_path', 'write_corrected']
+__all__ = ['COLUMNS', 'rank_labels', 'suspect_table', 'write_suspects', 'read_corrections',
+           'corrected_path', 'write_corrected']
 
 COLUMNS = 'rank', 'image_name', 'tag', 'given', 'probability', 'corrected'
 YES, NO = ('1', '1.0', 'yes', 'true', 'y'), ('0', '0.0', 'no', 'false', 'n')

@@ -8,6 +8,7 @@ from functools import cached_property
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
+import torch
 from planet.amazon import WEATHER
 from planet.losses import accuracy_multi
 from planet.metrics import (

@@ -10,23 +10,25 @@ from planet.resampling import kfolds
 
 __all__ = ['ALPHAS', 'Stacker', 'Stacked', 'fit_stacker', 'stack', 'joined_groups']
 
-ALPHAS = tuple(10.**k for k in range(-1, 5)) # strengths of the ridge penalty that are tried for each tag
+ALPHAS = tuple(10.**k for k in range(-1, 6)) # strengths of the ridge penalty that are tried for each tag
 
 @dataclass(frozen=True)
 class Stacker:
-    "A ridge regression for each tag on all models' probabilities of all tags: `stacker(probs) -> probs`."
+    "The mean of the models, corrected by a ridge regression a tag on all their probabilities: `stacker(x) -> probs`."
     coef:np.ndarray # `(models*tags, tags)`
     bias:np.ndarray # `(tags,)`
     alpha:np.ndarray # `(tags,)`: the penalty of each
     def __call__(self, x): # `(chips, models*tags)`
-        return np.clip(x@self.coef + self.bias, 0, 1)
+        return np.clip(_mean(x, len(self.bias)) + x@self.coef + self.bias, 0, 1)
     def facts(self) -> dict: return {k: np.asarray(v).tolist() for k, v in vars(self).items()}
 
+def _mean(x, tags): return x.reshape(len(x), -1, tags).mean(1)
+
 def _ridge(x, y, alphas):
-    "Stackers of one penalty each, fitted together."
+    "Stackers of one penalty each. What is penalised is how far they are from the mean of the models, not from nothing."
     from sklearn.linear_model import Ridge
     for alpha in alphas:
-        fitted = Ridge(alpha=alpha).fit(x, y)
+        fitted = Ridge(alpha=alpha).fit(x, y - _mean(x, y.shape[1]))
         coef, bias = fitted.coef_.T.reshape(x.shape[1], -1), np.atleast_1d(fitted.intercept_)
         yield Stacker(coef, bias, np.full(y.shape[1], alpha))
 
