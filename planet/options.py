@@ -30,7 +30,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
     for name, (low, high) in LIMITS.items():
         if given.get(name) is not None and not low <= given[name] <= high:
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
-    if (recipe := given.get('recipe', 'finetune')) not in (*RECIPES, 'stock'):
+    if (recipe := given.get('recipe', 'finetune')) not in RECIPES:
         raise UserError(f"{recipe} is unknown: one of {', '.join(RECIPES)}{near_names(recipe, RECIPES)}", 'recipe')
     if given.get('precision', 'auto') not in PRECISIONS:
         raise UserError(f"{given['precision']} is unknown: one of {', '.join(PRECISIONS)}", option='precision')
@@ -38,8 +38,6 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
     if recipe == 'frozen' and given.get('epochs') is not None:
         raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
-    if given.get('decide', 'thresh') not in DECIDE:
-        raise UserError(f"{given['decide']} is unknown: one of {', '.join(DECIDE)}", option='decide')
     if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
         raise UserError(f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
     folds, fold = given.get('folds', 0), given.get('fold', 0)

@@ -46,8 +46,10 @@ split_files borders
 store
 store_files
 images bands rasters
+label_errors
 chips tables tiffs
 separators
+stacking
 calibration metrics decisions resampling rules
 checks
 losses
