@@ -17,8 +17,8 @@ ROWS = '''
 tools
 course
 scenes
-submission tagging export guarantees runtimes tag_inputs tag_files
-inference
+submission export guarantees tag_inputs tag_files
+inference runtimes
 tracking
 runs
 report

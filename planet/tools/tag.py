@@ -16,7 +16,9 @@ __all__ = ['tag_command', 'tag_images']
 SHOWN = 20 # unreadable files that are named
 SKIPPED = 3 # exit status where inputs were skipped
 
-def warn(line): print(line, file=sys.stderr, flush=True)
+def warn(line):
+    "Print a line on stderr, beside the lines of the output."
+    print(line, file=sys.stderr, flush=True)
 
 # ---- progress
 
