@@ -34,10 +34,10 @@ def main(
     with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
-        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
-        backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB
+        backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
         learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)

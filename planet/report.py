@@ -7,6 +7,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 from planet import page, plots, result_plots
+from planet.figures import shown_bands
 from planet.gradcam import grad_cam
 from planet.results import ClassResult, TagsResult
 from planet.run_files import Missing, read_run
@@ -89,7 +90,9 @@ def sheet(run):
     "A random sample of validation chips with their outcomes."
     run.decisions()
     rows = np.sort(np.random.default_rng(42).permutation(len(run.names))[:SHEET])
-    return (_p(f'{len(rows)} of the {run.things}, drawn at random.') + LEGEND + _no_pictures(run, rows)
+    false = 'Shown in false colour: near infrared, red and green as red, green and blue.'
+    colours = _p(false) if run.bands and run.bands[shown_bands(run.bands)[0]] == 'nir' else ''
+    return (_p(f'{len(rows)} of the {run.things}, drawn at random.') + colours + LEGEND + _no_pictures(run, rows)
             + page.cards(run.card(row) for row in rows))
 
 def worst(run):

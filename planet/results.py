@@ -206,7 +206,7 @@ class TagsResult(Result):
         yield 'threshold', plots.score_against_threshold, self.probs, self.targs, thresh, base
         shown = range(min(12, len(self)))
         def draw():
-            pixels = [plots.as_array(dls.valid_ds[i][0]) for i in shown]
+            pixels = [plots.as_array(dls.valid_ds[i][0], getattr(dls, 'bands', None)) for i in shown]
             return plots.predictions_sheet(pixels, self.tags_of(self.truth[:12]), self.tags_of(self.pred[:12]))
         yield 'predictions', draw
 

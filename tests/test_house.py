@@ -17,27 +17,32 @@ ROWS = '''
 tools
 course
 scenes
+scene_files tag_map areas windows engines
 submission export guarantees tag_inputs tag_files
 inference runtimes
 tracking
+crossval
 runs
 report
 run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
-learner
+learner stock
 checkpoints
 callbacks backbones checkpoint_files gradcam
 weights
 data
 sources
+public_sets
 download
 synthetic
 neighbours
 splits
 split_files borders
-images tiffs
-chips tables
+store
+store_files
+images bands rasters
+chips tables tiffs
 separators
 calibration metrics decisions resampling rules
 checks
