@@ -18,8 +18,8 @@ tools
 course
 scenes
 scene_files tag_map areas windows engines
-submission tagging export guarantees runtimes tag_inputs tag_files
-inference
+submission export guarantees tag_inputs tag_files
+inference runtimes
 tracking
 crossval
 runs
