@@ -17,7 +17,7 @@ ROWS = '''
 tools
 course
 scenes
-scene_files tag_map areas windows engines
+scene_jobs scene_files tag_map areas windows engines
 submission tagging export guarantees
 inference
 tracking
