@@ -17,7 +17,7 @@ ROWS = '''
 tools
 course
 scenes
-scene_files tag_map areas windows engines
+scene_jobs scene_files tag_map areas windows engines
 submission export guarantees tag_inputs tag_files
 inference runtimes
 tracking
