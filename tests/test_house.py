@@ -16,12 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = '''
 tools
 course
+app
 scenes
 submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
 runs
-report
+report explain
 run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
