@@ -53,8 +53,8 @@ def build(tagger, # from `planet.inference.Tagger.load`
         items = gr.State([], time_to_live=3600)
         gr.Markdown(_about(tagger))
         files = gr.File(label='Chips or a small scene', file_count='multiple', type='filepath', height=140)
-        gr.Markdown(f'At most {limits.files} files of {limits.megabytes:g} MB and {limits.megapixels:g} million pixels. '
-                    'They are removed within the hour.')
+        gr.Markdown(f'At most {limits.files} files of {limits.megabytes:g} MB and {limits.megapixels:g} million '
+                    'pixels. They are removed after an hour.')
         button = gr.Button('Tag', variant='primary')
         results = gr.HTML(elem_classes='results', padding=False)
         with gr.Column(visible=False) as where:

@@ -1,5 +1,7 @@
 "The page of a tagger: what an upload may be, what the rule did, and a real browser that uploads and clicks."
 import shutil
+import struct
+import zlib
 import numpy as np
 import pytest
 import tifffile
@@ -50,8 +52,10 @@ def test_limits_of_an_upload(tmp_path):
         with pytest.raises(UserError, match=said): read_picture(chip, limits)
 
 def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
-    bomb = tmp_path/'bomb.png'
-    Image.new('L', (20_000, 20_000)).save(bomb)
+    data = bytearray(save(tmp_path/'bomb.png').read_bytes())
+    data[16:24] = struct.pack('>II', 20_000, 20_000) # width and height in a PNG's header
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    (bomb := tmp_path/'bomb.png').write_bytes(data)
     monkeypatch.setattr(Image.Image, 'load', lambda self: pytest.fail('it was decoded'))
     with pytest.raises(UserError, match='bomb.png has too many pixels|bomb.png has 20,000 x 20,000 pixels'):
         read_picture(bomb)
