@@ -124,8 +124,9 @@ class Run:
             self.write_history()
             self.update(status=status, error=None if status == 'interrupted' else told)
         error.kept = str(self.path) # for the command line, which says where the rest lies
-        if not (saved := find_checkpoints(self.path/'checkpoint')): return # it was asked for none
-        if status == 'diverged': error.kept += f', and the last good epoch in {saved[-1]}'
+        saved = find_checkpoints(self.path/'checkpoint')
+        if not saved and not self.facts.get('folds'): return # it was asked for none
+        if status == 'diverged' and saved: error.kept += f', and the last good epoch in {saved[-1]}'
         else: error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
 
     # ---- the record

@@ -18,15 +18,17 @@ tools
 course
 app
 scenes
+scene_files tag_map areas windows engines
 submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
+crossval
 runs
 report explain
 run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
-learner
+learner stock
 checkpoints
 callbacks backbones checkpoint_files gradcam
 weights
@@ -38,7 +40,9 @@ synthetic
 neighbours
 splits
 split_files borders
-images bands
+store
+store_files
+images bands rasters
 chips tables tiffs
 separators
 calibration metrics decisions resampling rules

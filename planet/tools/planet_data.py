@@ -1,5 +1,5 @@
 "`planet-data`: download, verify, count and browse chips; check the machine. Each command is a few lines."
-from planet.cli import run_command, say
+from planet.cli import UserError, run_command, say
 from planet.options import check_options
 
 def get(
@@ -51,8 +51,22 @@ def explore(
     from planet.tools import explore
     explore.app(folder, record, port, address, keep)
 
+def neighbours(
+    folder:str, # folder of chips of one size, with or without a table; or sample, synthetic, competition
+    out:str='', # folder for neighbours.csv and groups.csv
+    plot:bool=False, # draw the largest scene put together again, scene.png, and the least certain pairs, pairs.png
+    workers:int=0, # threads that read images; 0: one a core
+    skip_bad:bool=False, # leave out chips that cannot be read
+    overwrite:bool=False, # write over what is in OUT
+):
+    "Find chips that were cut side by side, by their borders; groups.csv keeps them on one side of a split (--groups)."
+    check_options(dict(workers=workers))
+    if not out: raise UserError('is needed: the folder for neighbours.csv and groups.csv', 'out')
+    from planet.tools import neighbours
+    neighbours.neighbours(folder, out, plot, workers, skip_bad, overwrite)
+
 def main():
     "The command `planet-data`."
-    run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
+    run_command('planet-data', [get, verify, doctor, stats, explore, neighbours], 'the same command again goes on from here')
 
 if __name__ == '__main__': main()
