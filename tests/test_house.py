@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = '''
 tools
 course
+app
 scenes
 scene_jobs scene_files tag_map areas windows engines
 submission export guarantees tag_inputs tag_files
@@ -23,7 +24,7 @@ inference runtimes
 tracking
 crossval
 runs
-report
+report explain
 run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
