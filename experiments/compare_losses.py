@@ -79,8 +79,8 @@ def main(
     from planet.splits import random_split
 
     set_seed(o.seed, reproducible=True)
-    chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
-    backbone, split = find_backbone(o.arch, chips.stats), random_split(chips)
+    chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+    backbone, split = find_backbone(o.arch, chips.stats, chips.bands), random_split(chips)
     body = chip_learner(tags_dls(chips, store, split, o.bs), backbone, o.weights).model[0]
     stats = backbone.channel_stats(store.pixels.shape[1])
     start = perf_counter()

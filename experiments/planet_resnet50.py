@@ -15,17 +15,18 @@ def main(
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     loss_args:str='', # parameters of the loss, such as gamma=1.5
     thresh:float=0.2, # a tag is predicted above this probability
+    decide:str='thresh', # decision rule: thresh; tuned, a threshold a tag; or expected, the set of highest expected F2
     **kwargs,
 ):
     "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on validation chips and record the run."
-    o = options(chip_options(**kwargs), loss=loss, loss_args=loss_args, thresh=thresh)
+    o = options(chip_options(**kwargs), loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import set_seed
     from planet import plots
     from planet.backbones import find_backbone
     from planet.data import load_chips, tags_dls
     from planet.learner import chip_learner, find_loss, fine_tune
-    from planet.results import evaluate
+    from planet.results import decided, evaluate
     from planet.runs import Run
     from planet.splits import split_chips
     from planet.tracking import Tracking
@@ -33,14 +34,14 @@ def main(
     with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
-        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
-        backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB
+        backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
         learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
         history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
-        result = evaluate(learn, chips, split)
+        result = decided(evaluate(learn, chips, split), o.decide)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

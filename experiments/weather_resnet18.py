@@ -32,11 +32,11 @@ def main(
     with Run('weather_resnet18', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
-        whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         chips = weather_chips(whole) # those without exactly one weather are left out
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)
         dls = weather_dls(chips, store, split, o.bs, o.workers)
-        backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB
+        backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
         learn = chip_learner(dls, backbone, o.weights, metrics=[accuracy], single=True, tta=o.tta)
         left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
         run.begin(learn, chips, split, store, without_one_weather=left_out)

@@ -107,7 +107,7 @@ def find_checkpoints(folder:Path) -> list: # of paths, the oldest first
 
 # ---- what a checkpoint was made from
 
-IGNORED = 'out', 'name', 'resume', 'patience', 'data', 'workers', 'track', 'wandb', 'wandb_mode'
+IGNORED = 'out', 'name', 'resume', 'patience', 'data', 'workers', 'track', 'wandb', 'wandb_mode', 'decide', 'pickle'
 
 def option_differences(then:dict, now:dict) -> list:
     "Options that training depends on, as they were then, where they are not so now."

@@ -30,7 +30,8 @@ class Chips:
     read: list[str] = field(default_factory=list) # how the table was read, where it is not in the plain form
     notes: list[str] = field(default_factory=list) # what the checks found worth knowing
     bands: list[str] = None # names of the bands of an image, in the order of its channels; `None`: red, green, blue
-    limits: list = None # values `(2, bands)` that become 0 and 255; `None`: images of 8 bits
+    limits: list = None # values `(2, bands)` that become 0 and 255, and perhaps a third row, positions of the bands in
+    # the file (`planet.tiffs.scale_bands`); `None`: images of 8 bits
     stats: tuple = None # mean and standard deviation of each band, between 0 and 1; `None`: those of the weights
 
     def __len__(self): return len(self.table)
@@ -68,7 +69,8 @@ class Chips:
     def facts(self, dls=None) -> dict:
         "What a record says of these chips, and of their split into `dls`."
         sides = {} if dls is None else dict(train=len(dls.train_ds), valid=len(dls.valid_ds))
-        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab, **sides,
+        images = {k: v for k in ('bands', 'limits', 'stats') if (v := getattr(self, k)) is not None}
+        return dict(source=self.source, folder=str(self.root), chips=len(self), vocab=self.vocab, **sides, **images,
                     left_out=self.left_out, read=self.read, notes=self.notes)
 
     def without(self, bad:dict, # path -> what is wrong with it

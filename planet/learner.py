@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'train_targets', 'base_rates', 'base_logits', 'start_at_base_rates', 'softmax_group', 'parse_loss_args',
            'find_loss', 'start_weights', 'image_shape', 'normalise', 'f2', 'default_metrics', 'add_prior_head',
-           'chip_learner', 'fine_tune']
+           'build_model', 'chip_learner', 'fine_tune']
 
 # %% ../nbs/03_learner.ipynb #imports
 from .cli import UserError, near_names, say  # before fastai, whose import it quiets
@@ -21,6 +21,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner
 from fastai.torch_core import no_random
+from fastcore.basics import noop
 from fastcore.foundation import L
 from torch import nn
 from . import losses
@@ -185,6 +186,18 @@ def add_prior_head(
     rates = base_rates(train_targets(learn.dls)) if rates is None else rates
     start_at_base_rates(learn.model, rates, range(get_c(learn.dls)) if single else softmax_group(learn.loss_func))
     learn.opt = None # fastai's, if it has one already, does not know the new layer
+
+# %% ../nbs/03_learner.ipynb #build-model
+def build_model(
+    arch:str, n_out:int, # backbone by name, and how many outputs
+    channels:int=3, size:int=224, # of the images
+    **head, # of the head, as `vision_learner` takes them
+) -> nn.Module: # in evaluation mode
+    "Build a model from `learn.settings`, for weights saved before: nothing is downloaded, no random state changes."
+    with torch.random.fork_rng(devices=[]):
+        learn = find_backbone(arch).learner(DataLoaders(), size, channels, n_out=n_out, loss_func=noop, **head)
+        start_at_base_rates(learn.model, torch.full((n_out,), .5))
+    return learn.model.eval()
 
 # %% ../nbs/03_learner.ipynb #chip-learner
 def chip_learner(

@@ -4,14 +4,16 @@ from fastcore.meta import delegates  # experiments take it from here: they impor
 from planet.cli import UserError
 from planet.trackers import check_track
 
-__all__ = ['LIMITS', 'RUN_OPTIONS', 'check_options', 'chip_options', 'delegates', 'options']
+__all__ = ['DECIDE', 'LIMITS', 'RUN_OPTIONS', 'check_options', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
               folds=(0, 1000), fold=(0, 999), patience=(0, 10_000))
 
+DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
+
 # of scripts that record a run: others leave them out
-RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wandb', 'wandb_mode'
+RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wandb', 'wandb_mode', 'pickle'
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
@@ -19,6 +21,8 @@ def check_options(given:dict, # name -> value; those that have no limits are let
     for name, (low, high) in LIMITS.items():
         if given.get(name) is not None and not low <= given[name] <= high:
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
+    if given.get('decide', 'thresh') not in DECIDE:
+        raise UserError(f"{given['decide']} is unknown: one of {', '.join(DECIDE)}", option='decide')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
@@ -28,6 +32,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
 def chip_options(
     data:str='auto', # chips: a folder with a label table and images, sample, synthetic, or auto, the best there are
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
+    bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet50', # backbone, of torchvision or timm
     size:int=128, # height and width of a chip, in pixels
@@ -51,6 +56,7 @@ def chip_options(
     track:str='none', # experiment trackers, by comma: wandb, tensorboard, trackio, mlflow
     wandb:bool=False, # short for --track wandb
     wandb_mode:str='', # online or offline; by default online, or as WANDB_MODE says
+    pickle:bool=False, # also keep fastai's learner.pkl, which runs code when it is loaded
 ) -> dict:
     "Options that all experiments on chips share: `@delegates(chip_options)` gives them to a `main(..., **kwargs)`."
     return dict(locals())

@@ -18,6 +18,7 @@ STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged', 'killed' # th
 LOCK = '.lock' # in a run's folder: held while the run goes on
 TABLES, LISTS = ('options', 'data', 'scores', 'git', 'device', 'versions', 'stages', 'peak_memory'), ('warnings',)
 STAMP = re.compile(r'(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?![^-])') # what the folder of a run begins with
+RULES = 'thresh', 'expected', 'argmax' # decision rules
 BEST = 'f2', 'accuracy' # the score that `best` goes by: the first of these that a run has
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Record:
         import numpy as np
         import pandas as pd
         file, table = 'targets.csv', self._table('targets.csv')
-        single, tags = self.thresh is None, list(tags)
+        single, tags = self.rule['kind'] == 'argmax', list(tags)
         columns = ['label'] if single else tags
         if 'image_name' not in table or sorted(table.columns.drop('image_name')) != sorted(columns):
             raise self._misfit(file, f"lacks the columns image_name and {', '.join(columns[:3])}"
@@ -135,13 +136,21 @@ class Record:
         return hot.astype(int)
 
     @property
-    def thresh(self): # a number, a list with one for each tag of the vocab, or `None`: the likeliest class is taken
-        "The threshold of the run's decision rule; `UserError` where the record has none."
+    def rule(self) -> dict: # `kind` (thresh, expected or argmax) and its numbers
+        "The run's decision rule, checked; `UserError` where the record has none that is known."
         rule = self.facts.get('rule') or dict(kind='thresh', thresh=self.options.get('thresh'))
+        if isinstance(rule, dict) and rule.get('kind') in RULES:
+            if rule['kind'] != 'thresh' or self.thresh_of(rule) is not None: return rule
+        raise UserError(f"{self.path/'record.json'}: the decision rule is {rule!r}, which is not known here")
+
+    @property
+    def thresh(self): # a number, a list with one for each tag of the vocab, or `None`: another rule
+        "The threshold of the run's decision rule; `UserError` where the record has none."
+        return self.rule.get('thresh')
+
+    def thresh_of(self, rule): # the threshold, checked
+        "The threshold of a rule; `UserError` where it is none."
         where = f"{self.path/'record.json'}: the decision rule"
-        if not isinstance(rule, dict) or rule.get('kind') not in ('thresh', 'argmax'):
-            raise UserError(f'{where} is {rule!r}, which is not known here')
-        if rule['kind'] == 'argmax': return None
         thresh, vocab = rule.get('thresh'), self.data.get('vocab')
         each = thresh if isinstance(thresh, list) else [thresh]
         if not all(isinstance(t, (int, float)) and 0 <= t <= 1 for t in each):
@@ -153,15 +162,16 @@ class Record:
     def result(self):
         "The `planet.results.Result` of the validation set, from the run's tables and decision rule."
         import torch
-        from planet.results import AboveThreshold, ClassResult, Likeliest, TagsResult
+        from planet.results import ClassResult, TagsResult
+        from planet.rules import rule_of
         table = self.probabilities()
         tags = [str(t) for t in self.data.get('vocab') or table.columns.drop('image_name')]
         names, probs = table.image_name.tolist(), torch.tensor(table[tags].to_numpy(), dtype=torch.float32)
-        targs, thresh = torch.from_numpy(self.targets(names, tags)), self.thresh
+        targs, rule = torch.from_numpy(self.targets(names, tags)), self.rule
         group = {n: i for i, same in enumerate(self.facts.get('together') or []) for n in same}
         groups = [group.get(n, n) for n in names] if group else None
-        if thresh is None: return ClassResult(probs, targs, names, tags, Likeliest(), groups=groups)
-        return TagsResult(probs, targs.float(), names, tags, AboveThreshold(thresh), groups=groups)
+        kind = ClassResult if rule['kind'] == 'argmax' else TagsResult
+        return kind(probs, targs if kind is ClassResult else targs.float(), names, tags, rule_of(rule), groups=groups)
 
 # ---- from a folder of runs
 

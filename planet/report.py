@@ -7,6 +7,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 from planet import page, plots, result_plots
+from planet.figures import shown_bands
 from planet.gradcam import grad_cam
 from planet.results import ClassResult, TagsResult
 from planet.run_files import Missing, read_run
@@ -28,6 +29,7 @@ def score_rows(run) -> list: # (name, label, score, baseline, interval)
     scores = run.record.get('scores') or {}
     labels = (ClassResult if run.single else TagsResult).SCORES
     rule = f'{run.thresh:g}' if isinstance(run.thresh, (int, float)) else 'thresholds per tag'
+    if run.rule.get('kind') == 'expected': rule = 'the best expected set'
     names = [k for k in labels if k in scores]
     names += [k for k, v in scores.items() if k not in labels and not k.endswith(('_interval', '_baseline'))]
     return [(k, labels[k].label.format(rule=rule) if k in labels else k, scores[k], scores.get(f'{k}_baseline'),
@@ -64,6 +66,9 @@ def scores(run):
 def rule(run):
     "The decision rule in words."
     if run.single: return _p('Each chip gets one class, the one with the highest probability.', '')
+    if run.rule.get('kind') == 'expected':
+        return _p('Each chip gets the tag set of highest expected F2 by its probabilities'
+                  + (', of which exactly one is a weather tag.' if run.rule.get('exclusive') else '.'), '')
     if run.thresh is None: raise Missing('the decision rule in record.json')
     if np.ndim(run.thresh) == 0:
         return _p(f'A tag is predicted where its probability is above {run.thresh:g}: the same threshold for every '
@@ -85,7 +90,9 @@ def sheet(run):
     "A random sample of validation chips with their outcomes."
     run.decisions()
     rows = np.sort(np.random.default_rng(42).permutation(len(run.names))[:SHEET])
-    return (_p(f'{len(rows)} of the {run.things}, drawn at random.') + LEGEND + _no_pictures(run, rows)
+    false = 'Shown in false colour: near infrared, red and green as red, green and blue.'
+    colours = _p(false) if run.bands and run.bands[shown_bands(run.bands)[0]] == 'nir' else ''
+    return (_p(f'{len(rows)} of the {run.things}, drawn at random.') + colours + LEGEND + _no_pictures(run, rows)
             + page.cards(run.card(row) for row in rows))
 
 def worst(run):

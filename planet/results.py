@@ -7,7 +7,6 @@ from functools import cached_property
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
-import torch
 from planet.amazon import WEATHER
 from planet.losses import accuracy_multi
 from planet.metrics import (
@@ -19,25 +18,10 @@ from planet.metrics import (
     fbeta_per_chip,
     tag_table,
 )
+from planet.rules import AboveThreshold, BestExpected, Likeliest, TunedThresholds, decided, rule_of
 
-__all__ = ['AboveThreshold', 'Likeliest', 'Score', 'Result', 'TagsResult', 'ClassResult', 'evaluate']
-
-# ---- decision rules
-
-@dataclass(frozen=True)
-class AboveThreshold:
-    "The decision rule of multi-label tagging: every tag whose probability lies above a threshold."
-    thresh:object = 0.2 # one number, or one for each tag
-    def __call__(self, probs): return probs > torch.as_tensor(self.thresh, dtype=probs.dtype, device=probs.device)
-    def __str__(self): return f'{self.thresh:g}' if np.ndim(self.thresh) == 0 else 'thresholds per tag'
-    def facts(self) -> dict: return dict(kind='thresh', thresh=np.asarray(self.thresh).tolist())
-
-@dataclass(frozen=True)
-class Likeliest:
-    "The decision rule of single-label classification: the class with the highest probability."
-    def __call__(self, probs): return probs.argmax(1)
-    def __str__(self): return 'the likeliest class'
-    def facts(self) -> dict: return dict(kind='argmax')
+__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'rule_of', 'decided', 'Score',
+           'Result', 'TagsResult', 'ClassResult', 'evaluate']
 
 # ---- scores
 
@@ -75,6 +59,17 @@ class Result:
         self.groups = None if groups is None or len(set(groups)) == len(set(names)) else list(groups)
 
     def __len__(self): return len(self.probs)
+
+    def with_rule(self, rule) -> 'Result': # another decision rule
+        "The same probabilities under another decision rule."
+        return type(self)(self.probs, self.targs, self.names, self.vocab, rule, self.losses, self.train, self.loss_func,
+                          self.metrics, self.groups)
+
+    def headline(self) -> dict: # `name`, `label`, `value`, `interval`
+        "The score of the decision rule: the first of the scores."
+        name, score = next(iter(self.SCORES.items()))
+        return dict(name=name, label=score.label.format(rule=self.rule), value=self.scores.get(name),
+                    interval=self.scores.get(f'{name}_interval'))
 
     @cached_property
     def pred(self): return self.rule(self.probs)
@@ -120,13 +115,14 @@ class Result:
 
     def report(self, baseline='best constant') -> str:
         "The table by tag or class first, the scores with their baselines and confidence intervals last."
-        # at most 70 characters a line, so that nothing wraps on a terminal of 80 columns
-        head = f"{f'{len(self):,} {self.things}':<29}{'score':>8}{baseline:>15}{'95 % interval':>18}"
+        # at most 80 characters a line, so that nothing wraps on a terminal of 80 columns
+        wide = max([29, *(len(row[0]) + 1 for row in self.rows())])
+        head = f"{f'{len(self):,} {self.things}':<{wide}}{'score':>8}{baseline:>15}{'95 % interval':>18}"
         lines = [self.table_report(), '', head]
         for label, value, base, interval in self.rows():
             shown = '-' if value is None else f'{value:.4f}'
             between = f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''
-            lines.append(f"{label:<29}{shown:>8}{'' if base is None else f'{base:.4f}':>15}{between:>18}".rstrip())
+            lines.append(f"{label:<{wide}}{shown:>8}{'' if base is None else f'{base:.4f}':>15}{between:>18}".rstrip())
         return '\n'.join(lines)
 
     def figures(self, dls): # yields (name, function that draws, its arguments)
@@ -153,19 +149,24 @@ class TagsResult(Result):
     SCORES = dict(
         f2=Score('F2 at {rule}', lambda r: r.f2_per_chip.mean(), lambda r: fbeta_per_chip(_constant(r), r.truth).mean(),
                  lambda r: r.f2_per_chip),
-        f2_tuned=Score('F2, thresholds cross-fitted',
-                       lambda r: crossfit_fbeta(r.probs, r.targs, best_thresholds, groups=r.groups).score
-                       if _enough(r) else None),
+        f2_tuned=Score('F2, thresholds cross-fitted', lambda r: r.crossfit.score if _enough(r) else None),
         f2_decided=Score('F2, best expected set', lambda r: fbeta_per_chip(
             decide(r.probs, exclusive=r.exclusive, vocab=r.vocab), r.truth).mean()),
-        accuracy_multi=Score('accuracy_multi at {rule}', lambda r: (r.pred == r.truth).float().mean(),
+        accuracy_multi=Score('accuracy_multi at {rule}', lambda r: (r.scored_pred == r.truth).float().mean(),
                              lambda r: accuracy_multi(r.rates.expand_as(r.targs), r.targs, sigmoid=False)),
         valid_loss=Score('loss', lambda r: None if r.losses is None else r.losses.mean(), lambda r: r.rates_loss))
 
     @cached_property
     def truth(self): return self.targs > 0.5
     @cached_property
-    def f2_per_chip(self): return fbeta_per_chip(self.pred, self.truth)
+    def crossfit(self): return crossfit_fbeta(self.probs, self.targs, best_thresholds, groups=self.groups)
+    @property
+    def scored_pred(self):
+        "The decisions that are scored: of tuned thresholds those of the other folds, where there are enough chips."
+        if not isinstance(self.rule, TunedThresholds) or not _enough(self): return self.pred
+        return self.probs > self.crossfit.thresh.to(self.probs)[self.crossfit.fold]
+    @cached_property
+    def f2_per_chip(self): return fbeta_per_chip(self.scored_pred, self.truth)
     @property
     def exclusive(self): return WEATHER if set(WEATHER) <= set(self.vocab) else None
     @cached_property
@@ -182,7 +183,12 @@ class TagsResult(Result):
         return self.loss_func(logits.expand_as(self.targs), self.targs).mean()
 
     @cached_property
-    def table(self): return tag_table(self.probs, self.targs, self.vocab, getattr(self.rule, 'thresh', 0.5))
+    def table(self):
+        table = tag_table(self.probs, self.targs, self.vocab, getattr(self.rule, 'thresh', 0.5))
+        if isinstance(self.rule, AboveThreshold): return table
+        of_rule = ['precision', 'recall', 'fbeta'] # no threshold says what another rule decides
+        table[of_rule] = tag_table(self.pred.float(), self.targs, self.vocab, 0.5)[of_rule]
+        return table
 
     def table_report(self) -> str:
         "A line a tag: validation chips that have it, precision, recall, F2."
@@ -195,11 +201,12 @@ class TagsResult(Result):
 
     def figures(self, dls):
         from planet import plots
-        thresh, base = self.rule.thresh if np.ndim(self.rule.thresh) == 0 else None, self.scores.get('f2_baseline')
+        thresh, base = getattr(self.rule, 'thresh', None), self.scores.get('f2_baseline')
+        thresh = thresh if np.ndim(thresh) == 0 else None
         yield 'threshold', plots.score_against_threshold, self.probs, self.targs, thresh, base
         shown = range(min(12, len(self)))
         def draw():
-            pixels = [plots.as_array(dls.valid_ds[i][0]) for i in shown]
+            pixels = [plots.as_array(dls.valid_ds[i][0], getattr(dls, 'bands', None)) for i in shown]
             return plots.predictions_sheet(pixels, self.tags_of(self.truth[:12]), self.tags_of(self.pred[:12]))
         yield 'predictions', draw
 

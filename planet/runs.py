@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError, say
 from planet.locks import locked
+from planet.model_files import cannot_be_saved, save_model
 from planet.process import ignored_signals, plain_text
 from planet.provenance import (
     command_line,
@@ -123,8 +124,9 @@ class Run:
             self.write_history()
             self.update(status=status, error=None if status == 'interrupted' else told)
         error.kept = str(self.path) # for the command line, which says where the rest lies
-        if not (saved := find_checkpoints(self.path/'checkpoint')): return # it was asked for none
-        if status == 'diverged': error.kept += f', and the last good epoch in {saved[-1]}'
+        saved = find_checkpoints(self.path/'checkpoint')
+        if not saved and not self.facts.get('folds'): return # it was asked for none
+        if status == 'diverged' and saved: error.kept += f', and the last good epoch in {saved[-1]}'
         else: error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
 
     # ---- the record
@@ -185,6 +187,18 @@ class Run:
             learn.path = path
             part.unlink(missing_ok=True)
 
+    def model(self, learn, result):
+        "Save a tagger of chips as a model folder, and fastai's `learner.pkl` if asked for, or if it is the only way."
+        why = cannot_be_saved(learn, self.chips)
+        if not why:
+            data = {k: v for k, v in self.options.items() if k in ('data', 'seed', 'epochs', 'freeze_epochs', 'loss')}
+            save_model(self.path/'model', learn, result, self.chips, warnings=self.facts.get('warnings', []),
+                       experiment=self.experiment, run=self.path.name, **data)
+            if not self.options.get('pickle'): return
+        say('learner.pkl runs code when it is loaded: load only those you made'
+            + (f' (there is no model folder: {why})' if why else ', and share the folder model/'))
+        self.learner(learn)
+
     def begin(self, learn, # about to be trained; its `history` is kept however the run ends
               chips, # `Chips` that it is trained on
               split=None, # their `Split`
@@ -217,7 +231,7 @@ class Run:
         self.stage('figures')
         self.write_history() if history is None else self.table('history', history, index=False)
         self.result(result)
-        self.learner(learn)
+        self.model(learn, result)
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
         self.update(status='done') # as the page says; whatever still goes wrong changes it

@@ -153,7 +153,7 @@ class Tracking(History):
         "The validation chip at `row` as the learner sees it, a PIL image; `None` where it cannot be had."
         from PIL import Image
         try:
-            with no_random(): pixels = as_array(self.valid[int(row)][0])
+            with no_random(): pixels = as_array(self.valid[int(row)][0], getattr(self.dls, 'bands', None))
         except Exception: return None # its file has gone: no reason to leave out the rest
         return Image.fromarray((pixels*255).round().astype(np.uint8) if pixels.dtype.kind == 'f' else pixels)
 

@@ -17,27 +17,34 @@ ROWS = '''
 tools
 course
 scenes
+scene_files tag_map areas windows engines
+submission tagging export guarantees runtimes tag_inputs tag_files
 inference
 tracking
+crossval
 runs
 report
-run_files records comparison
+run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
-learner
+learner stock
 checkpoints
 callbacks backbones checkpoint_files gradcam
 weights
 data
 sources
+public_sets
 download
 synthetic
+neighbours
 splits
-split_files
-images tiffs
-chips tables
+split_files borders
+store
+store_files
+images bands rasters
+chips tables tiffs
 separators
-calibration metrics decisions resampling
+calibration metrics decisions resampling rules
 checks
 losses
 quality

@@ -5,8 +5,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from planet.amazon import CHIP_SIZE
 
-__all__ = ['N', 'X', 'Y', 'noise', 'grain', 'step', 'rgb', 'pick', 'blur', 'ragged', 'antialiased', 'stroke',
-           'winding_path', 'irregular_polygon', 'filled']
+__all__ = ['N', 'X', 'Y', 'periodic', 'noise', 'grain', 'step', 'rgb', 'pick', 'blur', 'ragged', 'antialiased',
+           'stroke', 'winding_path', 'irregular_polygon', 'filled']
 
 N = CHIP_SIZE # chips are drawn at the competition's size, 256 px of about 3.7 m, and resized at the end
 Y, X = np.mgrid[:N, :N].astype(np.float32)
@@ -18,11 +18,14 @@ def _spectrum(n, power):
     amp = f**-power
     return np.float32(amp*n*n*math.sqrt(3/(amp*amp).sum()))  # so that the noise below has a standard deviation of 1
 
+def periodic(rng, power, n):
+    "Fractal noise (n, n), mean 0, std 1, whose opposite edges meet: amplitude falls as frequency**-power"
+    z = rng.random((2, n, n//2+1), dtype=np.float32) - .5
+    return np.fft.irfft2((z[0] + 1j*z[1])*_spectrum(n, power), (n, n)).astype(np.float32)
+
 def noise(rng, power, zoom=1.6, size=N):
     "Fractal noise (size, size), mean 0, std 1: amplitude falls as frequency**-power; `zoom` pixels a grid point"
-    n = 16*math.ceil((size/16 + 1)/zoom)  # a little more than needed, so that the crop does not wrap around
-    z = rng.random((2, n, n//2+1), dtype=np.float32) - .5
-    x = np.fft.irfft2((z[0] + 1j*z[1])*_spectrum(n, power), (n, n)).astype(np.float32)
+    x = periodic(rng, power, 16*math.ceil((size/16 + 1)/zoom)) # more than needed, so that the crop does not wrap around
     how = Image.BICUBIC if zoom > 2 else Image.BILINEAR
     return np.asarray(Image.fromarray(x).resize((size, size), how, (0, 0, size/zoom, size/zoom)))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from planet.synthetic.brushes import N, grain, noise, pick, rgb, step
 
-__all__ = ['Scene', 'ground', 'air', 'sensor']
+__all__ = ['Scene', 'ground', 'air', 'blurred', 'sensor']
 
 @dataclass
 class Scene:
@@ -72,14 +72,18 @@ def air(s, rng, lo=0., hi=.36):
     veil = rgb((158, 165, 160)*rng.uniform(.95, 1.05, 3)*rng.uniform(.9, 1.1))
     s.paint(veil, np.clip(t*(1 + .05*noise(rng, 2., 8)), 0, .97))
 
+def blurred(img, w):
+    "Blur (3, h, w) in place as a lens does: a kernel of about (w/2, 1-w, w/2) each way"
+    for v in img, img.transpose(0, 2, 1):
+        v[:, 1:] += w*(v[:, :-1] - v[:, 1:])
+        v[:, :-1] += w*(v[:, 1:] - v[:, :-1])
+    return img
+
 def sensor(s, rng):
     "Colour balance, the lens's blur and a little noise: (N, N, 3) uint8"
     gain = rgb(rng.normal(1, .05)*rng.normal(1, (.015, .01, .02)))
     img = s.img*gain + (rng.random((N, N), np.float32)*4 - 2)
-    w = np.float32(rng.uniform(.2, .45))
-    for v in img, img.transpose(0, 2, 1):  # a kernel of about (w/2, 1-w, w/2) each way
-        v[:, 1:] += w*(v[:, :-1] - v[:, 1:])
-        v[:, :-1] += w*(v[:, 1:] - v[:, :-1])
+    blurred(img, np.float32(rng.uniform(.2, .45)))
     out = np.empty((N, N, 3), np.uint8)
     out[:] = np.clip(img, 0, 255, out=img).transpose(1, 2, 0)
     return out

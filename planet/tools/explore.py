@@ -21,9 +21,10 @@ def read_run(
 ) -> tuple: # its `Record`; the probabilities of its validation set; thresholds by tag, or one for all
     "Read what a tagger predicted for its validation set; `UserError` where that is missing or damaged."
     record = find_run(run)
-    if (thresh := record.thresh) is None:
+    if record.rule['kind'] == 'argmax':
         raise UserError(f'{record.path} is a run of single labels: give one of planet_resnet50', option='record')
-    predictions = record.probabilities()
+    predictions, thresh = record.probabilities(), record.thresh
+    if thresh is None: thresh = record.options.get('thresh', .2) # of another rule: chips are shown by this one
     tags = [str(t) for t in record.data.get('vocab') or predictions.columns.drop('image_name')]
     return record, predictions, dict(zip(tags, thresh)) if isinstance(thresh, list) else thresh
 

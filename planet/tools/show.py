@@ -20,6 +20,7 @@ def rule_text(r:Record) -> str:
     "The decision rule in words."
     rule = r.facts.get('rule') or {}
     if rule.get('kind') == 'argmax': return 'the class of highest probability'
+    if rule.get('kind') == 'expected': return 'the tag set of highest expected F2'
     thresh = rule.get('thresh', r.options.get('thresh'))
     if isinstance(thresh, list): return f"a threshold per tag, {', '.join(f'{t:g}' for t in thresh)}"
     return f'a tag is predicted above {thresh}' if thresh is not None else '-'

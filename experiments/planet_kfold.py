@@ -1,0 +1,65 @@
+"""Cross-validate a multi-label tagger of satellite chips: every chip is scored by a model that has not seen it.
+
+    python experiments/planet_kfold.py --data sample --weights imagenet
+    python experiments/planet_kfold.py --data sample --weights imagenet --recipe stock
+    python experiments/planet_kfold.py --resume last --data sample --weights imagenet
+
+The second trains stock fastai on the same folds, to compare with. The third goes on with a run that was cut, at the
+first fold that is not done. The run has the out-of-fold probabilities of all chips, and one model folder that averages
+the models of the folds.
+"""
+from planet.cli import say, script
+from planet.options import chip_options, delegates, options
+
+@script
+@delegates(chip_options, but=['fold', 'valid_pct', 'split', 'track', 'wandb', 'wandb_mode', 'pickle'])
+def main(
+    folds:int=5, # stratified folds, kept in OUT/folds; duplicates and groups of chips stay together
+    recipe:str='finetune', # how each fold is trained: finetune, or stock, which is fastai's own
+    loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
+    loss_args:str='', # parameters of the loss, such as gamma=1.5
+    thresh:float=0.2, # a tag is predicted above this probability
+    decide:str='thresh', # decision rule: thresh; tuned, a threshold per tag; or expected, the set of highest expected F2
+    calibrate:bool=False, # calibrate the probabilities of each tag, each chip's by the other folds' chips
+    **kwargs,
+):
+    "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
+    o = options(chip_options(folds=folds, **kwargs), recipe=recipe, loss=loss, loss_args=loss_args, thresh=thresh,
+                decide=decide, calibrate=calibrate)
+    # what follows takes seconds to import, so it comes after the options have been checked
+    from dataclasses import replace
+    from time import perf_counter
+    from fastai.torch_core import set_seed
+    from planet.backbones import find_backbone
+    from planet.callbacks import History
+    from planet.cli import UserError
+    from planet.crossval import Folds, finish_folds
+    from planet.data import load_chips, tags_dls
+    from planet.learner import chip_learner, find_loss, fine_tune
+    from planet.runs import Run
+    from planet.splits import fold_split, split_chips
+    from planet.stock import stock_learner
+
+    if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
+    with Run('planet_kfold', o) as run:
+        find_backbone(o.arch).check_size(o.size) # before chips are decoded
+        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        first = split_chips(chips, seed=o.seed, folds=o.folds, out=o.out) # says what there is to know of the folds
+        others = [fold_split(chips, o.folds, k, o.seed, o.out) for k in range(1, o.folds)]
+        splits = [first, *(replace(split, group=first.group) for split in others)]
+        done = Folds(run, chips, store, splits)
+        for k in done.left():
+            set_seed(o.seed, reproducible=True) # a fold is the same whether others were trained before it or not
+            start = perf_counter()
+            if o.recipe == 'stock':
+                learn = stock_learner(chips, splits[k], o.size, o.bs, o.workers, o.arch, o.weights).add_cb(History())
+            else:
+                dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
+                backbone = find_backbone(o.arch, chips.stats)
+                learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args),
+                                     tta=o.tta)
+            checkpoints = done.begin(learn, k)
+            fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, checkpoints)
+            done.finish(learn, k, perf_counter() - start, o.thresh)
+        result = finish_folds(done, o, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args))
+        say('', result.report(), '', run.path)
