@@ -13,7 +13,8 @@ def techniques(o):
     from functools import partial
     from fastai.callback.mixup import MixUp
     from fastai.optimizer import SGD
-    return {'plain': {}, 'weight decay 0.3, not 0.01': dict(fit=dict(wd=.3)), 'dropout 0.8, not 0.5': dict(learner=dict(ps=.8)),
+    return {'plain': {}, 'weight decay 0.3, not 0.01': dict(fit=dict(wd=.3)),
+            'dropout 0.8, not 0.5': dict(learner=dict(ps=.8)),
             'MixUp 0.4': dict(cbs=[MixUp(.4)]), f'progressive: {o.size//2} px, then {o.size}': dict(first=o.size//2),
             'one rate for all layers': dict(fit=dict(lr_mult=1)), 'never frozen': dict(never_frozen=True),
             'rate x 10': dict(lr=10*o.lr), 'rate / 10': dict(lr=o.lr/10),
@@ -61,7 +62,8 @@ def main(
     from planet.splits import random_split
     chips = find_chips(o.data)
     split, plain = random_split(chips, o.valid_pct, o.seed), None
-    say(f'device: {device_facts(default_device())}, seed {o.seed}, {o.size} px, {o.freeze_epochs} + {o.epochs} epochs', '',
+    epochs = f'{o.freeze_epochs} + {o.epochs} epochs'
+    say(f'device: {device_facts(default_device())}, seed {o.seed}, {o.size} px, {epochs}', '',
         f"{'technique':<30}{f'F2 at {o.thresh:g}':>12}{'difference, 95 % interval':>34}")
     for name, change in techniques(o).items():
         set_seed(o.seed, reproducible=True)
