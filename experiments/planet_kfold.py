@@ -41,6 +41,7 @@ def main(
     from planet.runs import Run
     from planet.splits import fold_split, split_chips, with_groups
     from planet.stock import stock_learner
+    from planet.threads import choose_threads
 
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
@@ -63,6 +64,7 @@ def main(
                 dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
                 backbone = find_backbone(o.arch, chips.stats, chips.bands)
                 learn = chip_learner(dls, backbone, o.weights, loss_func, tta=o.tta, precision=o.precision)
+                o.threads = choose_threads(learn, o.threads or run.threads) # once for all folds
                 _, logits = train(learn, o, store, done.begin(learn, k))
             done.finish(learn, k, perf_counter() - start, o.thresh, logits)
         result = finish_folds(done, o, loss_func)

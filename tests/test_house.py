@@ -33,7 +33,7 @@ frozen
 learner stock
 pooling
 checkpoints
-divergence
+divergence threads
 callbacks backbones checkpoint_files gradcam
 weights
 data
