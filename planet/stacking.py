@@ -39,11 +39,14 @@ def fit_stacker(
     groups=None, # `(chips,)`: equal for chips that stay together
     alphas=ALPHAS,
 ): # -> the `Stacker`, and the cross-fitted probabilities of these very chips, to tune a threshold on
-    "Fit a stacker; the penalty of each tag is that of least squared error on folds that it was not fitted on."
+    "Fit a stacker; each tag has the strongest penalty that is within a standard error of the best on held-out folds."
     fold, out = kfolds(len(x), folds, seed, groups).numpy(), np.empty((len(alphas), *y.shape))
     for f in range(folds):
         for i, s in enumerate(_ridge(x[fold != f], y[fold != f], alphas)): out[i, fold == f] = s(x[fold == f])
-    best, tags = ((out - y)**2).mean(1).argmin(0), np.arange(y.shape[1])
+    loss, tags = (out - y)**2, np.arange(y.shape[1])
+    more = loss - loss[loss.mean(1).argmin(0), :, tags].T # than the penalty of least loss has
+    near = more.mean(1) <= more.std(1)/len(x)**.5
+    best = len(alphas) - 1 - near[::-1].argmax(0) # the strongest penalty that is not worse by a standard error
     every = list(_ridge(x, y, alphas))
     coef, bias = (np.stack([getattr(s, name) for s in every]) for name in ('coef', 'bias'))
     return Stacker(coef[best, :, tags].T, bias[best, tags], np.asarray(alphas)[best]), out[best, :, tags].T

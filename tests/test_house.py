@@ -27,7 +27,7 @@ report
 run_files records comparison model_files model_card
 results
 plots tag_plots result_plots page
-recipes
+recipes kernel_ridge
 frozen
 learner stock
 pooling
