@@ -26,11 +26,12 @@ def _mean(x, tags): return x.reshape(len(x), -1, tags).mean(1)
 
 def _ridge(x, y, alphas):
     "Stackers of one penalty each. What is penalised is how far they are from the mean of the models, not from nothing."
-    from sklearn.linear_model import Ridge
+    y = y - _mean(x, y.shape[1])
+    centre, level = x.mean(0), y.mean(0)
+    u, s, v = np.linalg.svd(x - centre, full_matrices=False) # one decomposition for all penalties
     for alpha in alphas:
-        fitted = Ridge(alpha=alpha).fit(x, y - _mean(x, y.shape[1]))
-        coef, bias = fitted.coef_.T.reshape(x.shape[1], -1), np.atleast_1d(fitted.intercept_)
-        yield Stacker(coef, bias, np.full(y.shape[1], alpha))
+        coef = v.T@((s/(s*s + alpha))[:, None]*(u.T@(y - level)))
+        yield Stacker(coef, level - centre@coef, np.full(y.shape[1], alpha))
 
 def fit_stacker(
     x, # `(chips, models*tags)`: the models' probabilities beside one another
