@@ -26,7 +26,8 @@ def main(
     from planet.backbones import find_backbone
     from planet.data import load_chips, tags_dls
     from planet.grouped import grouped_lines
-    from planet.learner import chip_learner, find_loss, fine_tune
+    from planet.learner import chip_learner, find_loss
+    from planet.recipes import check_recipe, train
     from planet.results import decided, evaluate
     from planet.runs import Run
     from planet.splits import split_chips, with_groups
@@ -34,16 +35,17 @@ def main(
 
     with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
-        find_backbone(o.arch).check_size(o.size) # before chips are decoded
+        check_recipe(o) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         chips = with_groups(chips, o.groups)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
         backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
-        learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
+        loss_func = find_loss(o.loss, chips.vocab, o.thresh, o.loss_args)
+        learn = chip_learner(dls, backbone, o.weights, loss_func, tta=o.tta, precision=o.precision)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
-        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
-        result = decided(evaluate(learn, chips, split), o.decide)
+        history, logits = train(learn, o, store, run.checkpoints, tracking)
+        result = decided(evaluate(learn, chips, split, logits=logits), o.decide)
         run.finish(learn, result, history)
         say('', result.report(), *grouped_lines(run, result, split), '', run.path)

@@ -38,7 +38,7 @@ class TaggedScene:
         return np.stack(self.raster.affine*(columns, rows), 2)
 
     def table(self):
-        "A table with a row a window: its place in pixels and degrees, shares padded and without data, tags, probabilities."
+        "A table with a row a window: place in pixels and degrees, shares padded and without data, tags, probabilities."
         import pandas as pd
         boxes = self.grid.boxes(self.windows)
         row, column, height, width = boxes.T
@@ -80,7 +80,7 @@ def _cog(scene, path):
             for i, tag in enumerate(scene.vocab, 1):
                 made.set_band_description(i, str(tag))
                 made.update_tags(i, tag=tag)
-        with memory.open() as made: # IF_SAFER: beyond 4 GB a TIFF needs longer offsets, which GDAL cannot always foresee
+        with memory.open() as made: # beyond 4 GB a TIFF needs longer offsets, which GDAL cannot always foresee
             rasterio.shutil.copy(made, str(path), driver='COG', compress='DEFLATE', BIGTIFF='IF_SAFER',
                                  overview_resampling='average')
 
