@@ -36,6 +36,7 @@ def main(
     from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
+    from planet.grouped import grouped_lines
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
     from planet.runs import Run
@@ -66,4 +67,4 @@ def main(
                 _, logits = train(learn, o, store, done.begin(learn, k))
             done.finish(learn, k, perf_counter() - start, o.thresh, logits)
         result = finish_folds(done, o, loss_func)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, *splits), '', run.path)

@@ -236,3 +236,6 @@ def test_the_score_of_chips_beside_training_and_of_the_others():
     assert found.beside[1] == pytest.approx(float(scored.f2_per_chip[:6].mean()), abs=1e-4)
     assert 'F2 of validation chips with one of their group in the training set' in list(found.lines())[0]
     assert grouped_score(scored, replace(split, facts={})) is None
+    folds = [Split([], [row for row in range(60) if row % 2 == k], dict(groups={}), np.arange(60)//6) for k in (0, 1)]
+    folds = [replace(s, train=t.valid) for s, t in zip(folds, folds[::-1])]
+    assert grouped_score(result(None), *folds).beside[0] == 60
