@@ -37,6 +37,7 @@ def main(
     from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
+    from planet.grouped import grouped_lines
     from planet.kernel_ridge import train_kernel
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
@@ -76,4 +77,4 @@ def main(
             why = 'kernel ridge regression is no network' if o.head == 'kernel' else ''
             done.finish(learn, k, perf_counter() - start, o.thresh, logits, why)
         result = finish_folds(done, o, loss_func)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, *splits), '', run.path)
