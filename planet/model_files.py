@@ -177,7 +177,7 @@ def _member(learn):
                  else ([0.]*learn.settings['channels'], [1.]*learn.settings['channels']))
     precision = getattr(learn, 'precision', None)
     return dict(settings=learn.settings, mean=mean, std=std, views=8 if 'DihedralViews' in names else 1,
-                precision=getattr(precision, 'name', 'auto') if 'Precision' in names else 'fp32')
+                precision=getattr(precision, 'precision', 'auto') if 'Precision' in names else 'none')
 
 def _usual_pixels(chips):
     "Width and height of most of the first image files, as they are on the disk."
