@@ -9,11 +9,11 @@ __all__ = ['ENGINES', 'Network', 'load_network', 'load_networks', 'Tagger', 'tag
 from .cli import UserError  # before fastai, whose import it quiets
 
 # isort: split
-import torch
 from functools import partial
 from pathlib import Path
-from fastcore.basics import patch
+import torch
 from fastai.torch_core import TensorImage, default_device, to_float
+from fastcore.basics import patch
 from .calibration import Calibrator
 from .callbacks import amp_dtype, memory_format
 from .cli import near_names
