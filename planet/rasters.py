@@ -15,8 +15,8 @@ __all__ = ['GDAL', 'INSTALL', 'check_installed', 'Raster', 'open_raster', 'Reade
 INSTALL = "pip install 'planet-chips[geo]' (from a checkout: pip install -e '.[geo]')"
 CACHE = 128*2**20
 # GDAL caches decoded blocks in 5 % of the memory; windows are read once. rasterio counts in bytes: with 128, meant as
-# MB, each line of a picture decoded its blocks again, 30 times slower. GDAL lists the folder of a file that it opens, in
-# each thread again: `TRUE` still finds a world file or a mask by its name.
+# MB, each line of a picture decoded its blocks again, 30 times slower. GDAL lists the folder of a file that it opens,
+# in each thread again: `TRUE` still finds a world file or a mask by its name.
 GDAL = dict(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
 RGB = 'red', 'green', 'blue'
 
