@@ -14,9 +14,9 @@ __all__ = ['GDAL', 'INSTALL', 'check_installed', 'Raster', 'open_raster', 'Reade
 
 INSTALL = "pip install 'planet-chips[geo]' (from a checkout: pip install -e '.[geo]')"
 CACHE = 128*2**20
-# GDAL caches decoded blocks in 5 % of the memory; windows are read once. rasterio counts in bytes: with 128, meant as MB,
-# each line of a picture decoded its blocks again, 30 times slower. And GDAL lists the folder of a file that it opens, in
-# each thread again: `TRUE` still finds a world file or a mask by its name.
+# GDAL caches decoded blocks in 5 % of the memory; windows are read once. rasterio counts in bytes: with 128, meant as
+# MB, each line of a picture decoded its blocks again, 30 times slower. GDAL lists the folder of a file that it opens,
+# in each thread again: `TRUE` still finds a world file or a mask by its name.
 GDAL = dict(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
 RGB = 'red', 'green', 'blue'
 
@@ -47,14 +47,18 @@ class Raster:
     stamp:tuple # size and time of the file
 
     @property
-    def affine(self):
-        from affine import Affine
-        return Affine(*self.transform)
-    @property
     def rotated(self): return bool(self.transform[1] or self.transform[3])
+    def xy(self, columns, rows): # in the CRS
+        "Coordinates of pixel positions; whole numbers are corners of pixels."
+        return placed(self.transform, columns, rows)
     def lonlat(self, columns, rows):
         "Longitudes and latitudes (WGS 84) of pixel positions."
-        return _to_lonlat(self.crs).transform(*(self.affine*(np.asarray(columns, float), np.asarray(rows, float))))
+        return _to_lonlat(self.crs).transform(*self.xy(columns, rows))
+
+def placed(transform, columns, rows):
+    "Coordinates of pixel positions by a geotransform."
+    (a, b, c, d, e, f), columns, rows = tuple(transform)[:6], np.asarray(columns, float), np.asarray(rows, float)
+    return a*columns + b*rows + c, d*columns + e*rows + f
 
 def _to_lonlat(crs):
     from pyproj import Transformer
@@ -67,7 +71,7 @@ def _ground(path, src):
     try: to = _to_lonlat(src.crs.to_wkt())
     except Exception: raise UserError(f'{path} is in a coordinate reference system that has no place on the Earth '
                                       f'({src.crs.to_string()[:60]}): assign it the right one') from None
-    lon, lat = to.transform(*(src.transform*(np.array([column, column+n, column]), np.array([row, row, row+n]))))
+    lon, lat = to.transform(*placed(src.transform, [column, column+n, column], [row, row, row+n]))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and np.abs(lat).max() <= 90):
         raise UserError(f'{path} lies outside its coordinate reference system: its geotransform or its CRS is wrong')
     _, _, far = Geod(ellps='WGS84').inv(lon[[0, 0]], lat[[0, 0]], lon[[2, 1]], lat[[2, 1]])
