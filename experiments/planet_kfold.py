@@ -43,7 +43,7 @@ def main(
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
-        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         first = split_chips(chips, seed=o.seed, folds=o.folds, out=o.out) # says what there is to know of the folds
         others = [fold_split(chips, o.folds, k, o.seed, o.out) for k in range(1, o.folds)]
         splits = [first, *(replace(split, group=first.group) for split in others)]
@@ -55,7 +55,7 @@ def main(
                 learn = stock_learner(chips, splits[k], o.size, o.bs, o.workers, o.arch, o.weights).add_cb(History())
             else:
                 dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
-                backbone = find_backbone(o.arch, chips.stats)
+                backbone = find_backbone(o.arch, chips.stats, chips.bands)
                 learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args),
                                      tta=o.tta)
             checkpoints = done.begin(learn, k)
