@@ -105,6 +105,11 @@ def test_16_bits_without_bands_are_refused_with_a_way_out(folder):
     from planet.data import load_chips
     with pytest.raises(UserError, match='4 bands of uint16.*`bands`'): load_chips(str(folder), 32)
 
+def test_verify_reads_them_as_training_does(folder, monkeypatch, capsys):
+    from planet.tools.planet_data import verify
+    assert verify(str(folder)) == 1 and 'name the bands' in capsys.readouterr().out
+    assert verify(str(folder), bands='nir,red') == 0 and '4 bands of uint16 24' in capsys.readouterr().out
+
 def test_measured_once(folder, monkeypatch):
     first = find_chips(str(folder), bands='all')
     def again(*args): raise AssertionError('measured again')
