@@ -51,7 +51,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
-    data:str='auto', # chips: a folder with a label table and images, sample, synthetic, or auto, the best there are
+    data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
