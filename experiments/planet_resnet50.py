@@ -25,13 +25,14 @@ def main(
     from planet import plots
     from planet.backbones import find_backbone
     from planet.data import load_chips, tags_dls
+    from planet.distributed import data_parallel, processes
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.results import decided, evaluate
     from planet.runs import Run
     from planet.splits import split_chips
     from planet.tracking import Tracking
 
-    with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
+    with processes(o), Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
@@ -41,7 +42,9 @@ def main(
         learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args), tta=o.tta)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
-        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
+        with data_parallel(learn) as first: # the one of several processes that goes on
+            history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
+        if not first: return
         result = decided(evaluate(learn, chips, split), o.decide)
         run.finish(learn, result, history)
         say('', result.report(), '', run.path)

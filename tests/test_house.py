@@ -51,6 +51,7 @@ figures
 files
 locks
 provenance
+distributed
 options
 trackers
 cli process
