@@ -20,11 +20,13 @@ def main(
 ):
     "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on validation chips and record the run."
     o = options(chip_options(**kwargs), loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
+    from planet.loading import begin_loading
+    loading = begin_loading(o.data, o.size, o.skip_bad, o.label_delim) # chips are decoded while torch is imported
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import set_seed
     from planet import plots
     from planet.backbones import find_backbone
-    from planet.data import load_chips, tags_dls
+    from planet.data import tags_dls
     from planet.distributed import data_parallel, processes
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.results import decided, evaluate
@@ -34,8 +36,8 @@ def main(
 
     with processes(o), Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
-        find_backbone(o.arch).check_size(o.size) # before chips are decoded
-        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
+        find_backbone(o.arch).check_size(o.size)
+        chips, store = loading.result()
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
         backbone = find_backbone(o.arch, chips.stats) # statistics of its own weights, or of bands other than RGB

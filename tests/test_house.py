@@ -31,6 +31,7 @@ checkpoints
 callbacks backbones checkpoint_files gradcam
 weights
 data
+loading
 sources
 download
 synthetic
