@@ -76,11 +76,12 @@ def main(
     from planet.learner import LOSSES, chip_learner, find_loss
     from planet.metrics import best_thresholds, bootstrap_interval, compare_decisions, crossfit_fbeta, fbeta_per_chip
     from planet.provenance import device_facts
-    from planet.splits import random_split
+    from planet.splits import random_split, with_groups
 
     set_seed(o.seed, reproducible=True)
-    chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
-    backbone, split = find_backbone(o.arch, chips.stats), random_split(chips)
+    chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+    chips = with_groups(chips, o.groups)
+    backbone, split = find_backbone(o.arch, chips.stats, chips.bands), random_split(chips)
     body = chip_learner(tags_dls(chips, store, split, o.bs), backbone, o.weights).model[0]
     stats = backbone.channel_stats(store.pixels.shape[1])
     start = perf_counter()

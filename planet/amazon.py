@@ -6,8 +6,8 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-__all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING', 'ROWS_UNSORTED',
-           'NO_WEATHER', 'tag_sets', 'tag_counts', 'is_competition_vocab']
+__all__ = ['COMPETITION', 'WEATHER', 'TAGS', 'CHIP_SIZE', 'PIXEL_METRES', 'BANDS', 'folder', 'ROWS', 'ROWS_REPEATING',
+           'ROWS_UNSORTED', 'NO_WEATHER', 'tag_sets', 'tag_counts', 'is_competition_vocab']
 
 COMPETITION = 'planet-understanding-the-amazon-from-space'
 folder = Path('data/planet') # where `planet-data get kaggle` puts the competition's files and `auto` finds them
@@ -16,7 +16,8 @@ WEATHER = 'clear', 'partly_cloudy', 'haze', 'cloudy' # a chip has exactly one of
 TAGS = tuple(sorted((*WEATHER, 'agriculture', 'artisinal_mine', 'bare_ground', 'blooming', 'blow_down',
                      'conventional_mine', 'cultivation', 'habitation', 'primary', 'road', 'selective_logging',
                      'slash_burn', 'water')))
-CHIP_SIZE = 256 # pixels a side, of about 3.7 m each
+CHIP_SIZE = 256 # pixels a side
+PIXEL_METRES = 3.7 # about: what one measures on the ground, so that a chip covers 0.9 square kilometres
 BANDS = 'blue', 'green', 'red', 'nir' # of the TIFFs, in the order of the file
 
 # What is odd in the competition's own table, and accepted: rows that repeat a tag, rows that are not in alphabetical

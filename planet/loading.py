@@ -12,10 +12,11 @@ def load_chips(data:str='auto', # a name of `planet.sources`, or a folder with a
                size:int=128, # height and width to decode to, in pixels
                skip_bad:bool=False, # leave chips out that cannot be read, rather than raise?
                label_delim:str='', # what separates tags in the table, as in `planet.chips.from_folder`
+               bands:str='', # of GeoTIFF chips, as in `planet.sources.find_chips`
                where:str='auto', # where the pixels are kept, as in `ChipStore`
               ) -> tuple: # `Chips`, and the `ChipStore` with their pixels
     "Find the chips that `data` names and decode each once."
-    chips = find_chips(data, label_delim)
+    chips = find_chips(data, label_delim, bands)
     store = ChipStore(chips.paths, size, progress, limits=chips.limits, where=where)
     checked = check_chips(chips, store, skip_bad)
     say(*(f'data: {note}' for note in checked.notes[len(chips.notes):]))

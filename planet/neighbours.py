@@ -53,10 +53,11 @@ def find_neighbours(
 
 class _Tail:
     "How many false pairs have at least a log-odds, among so many pairs: an exponential tail of those inside chips."
-    def __init__(self, scores, pairs, top=10, part=300): # the very highest may be chips of overlapping scenes
-        high = np.sort(scores)[::-1][top:max(top + 20, min(part, len(scores)//20))]
+    def __init__(self, scores, lines, top=10, part=300): # the very highest may be chips of overlapping scenes
+        high = np.sort(scores)[::-1][top:max(top + 20, min(part, lines//20))]
+        if not len(high): high = np.zeros(1)
         self.start = high[-1]
-        self.count, self.pairs = top + len(high), pairs
+        self.count, self.pairs = top + len(high), lines**2
         self.slope = max((high - self.start).mean(), .05)
 
     def false(self, score, pairs): return self.count*pairs/self.pairs*np.exp(-(score - self.start)/self.slope)
@@ -88,7 +89,7 @@ def match_borders(
     score = PairScore(model, inner, i, j, ratio)
     false, false_step = score(inner, i, j, ratio), brightness_step(inner, i, j)
     other = max(float(false_step.mean()), 1.)
-    tail = partial(_Tail, pairs=len(inner)**2)
+    tail = partial(_Tail, lines=len(inner))
     found = []
     for side in SIDES:
         lines = getattr(borders, side)

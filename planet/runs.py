@@ -115,8 +115,8 @@ class Run:
 
     def fail(self, kind, error):
         "Finish the record of a run that did not get to its end, and tell the error how to resume."
-        from planet.callbacks import Diverged
         from planet.checkpoint_files import find_checkpoints
+        from planet.divergence import Diverged
         status = 'interrupted' if issubclass(kind, (KeyboardInterrupt, SystemExit)) else 'failed'
         if issubclass(kind, Diverged): status = 'diverged'
         told = plain_text(error) if issubclass(kind, UserError) else f'{kind.__name__}: {plain_text(error)}'

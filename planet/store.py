@@ -167,6 +167,7 @@ def decoded_batches(items, # paths, bytes, arrays ... as `open_chip` takes them;
                     bs:int=64, # items in a batch
                     ahead:int=2, # batches that are decoded while the consumer has one
                     workers:int=0, # decoding threads; 0: one a core
+                    decode=None, # item -> uint8 array `(bands, size, size)`, in place of `open_chip`'s way
                    ): # yields `(items, pixels, bad)`
     """Decode images in threads ahead of inference, in batches and in order, with flat memory.
 
@@ -175,7 +176,7 @@ def decoded_batches(items, # paths, bytes, arrays ... as `open_chip` takes them;
     """
     import torch
     def read(item):
-        try: return decode_chip(item, size, limits)
+        try: return decode(item) if decode else decode_chip(item, size, limits)
         except (UserError, ValueError, TypeError) as e: return str(e)
     pool, waiting, items = ThreadPoolExecutor(workers or cores()), deque(), iter(items)
     bands = 3 if limits is None else len(limits[0])

@@ -16,23 +16,30 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = '''
 tools
 course
+app
 scenes
-submission tagging export guarantees runtimes tag_inputs tag_files
-inference
+scene_jobs scene_files tag_map areas windows engines
+submission export guarantees tag_inputs tag_files
+inference runtimes
 tracking
 crossval
 runs
-report
-run_files records comparison model_files model_card
+report explain
+run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
+recipes
+frozen
 learner stock
+pooling
 checkpoints
+divergence
 callbacks backbones checkpoint_files gradcam
 weights
 data
 loading
 sources
+public_sets
 download
 synthetic
 neighbours
@@ -40,9 +47,11 @@ splits
 split_files borders
 store
 store_files
-images tiffs
-chips tables
+images bands rasters
+label_errors
+chips tables tiffs
 separators
+stacking
 calibration metrics decisions resampling rules
 checks
 losses

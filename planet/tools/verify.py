@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from planet.chips import existing_folder, read_folder
 from planet.cli import is_terminal
-from planet.files import FOLDERS, HELD_OUT, images_in, stem
+from planet.files import FOLDERS, images_in, other_splits, stem
 from planet.images import groups, read_infos, same_pixels
 from planet.quality import Finding, check_duplicates, check_images, count, remedy, some
 
@@ -52,12 +52,6 @@ class Report:
 
 # ---- other splits ------------------------------------------------------------------------------------------------
 
-def _other_splits(root, home):
-    "Folders of other splits or unlabelled chips beside the training images: name -> files."
-    around = [root, root.parent] if home == root and root.name.lower().startswith('train') else [root]
-    return {d.name: files for base in around for d in sorted(base.iterdir())
-            if d.is_dir() and d != home and HELD_OUT.match(d.name) and (files := images_in(d))}
-
 def _check_splits(names, paths, splits, same):
     "Chips in more than one split, by their pixels and by their names."
     sides = Counter(splits).most_common()
@@ -85,7 +79,7 @@ def _check_files(root, table, paths, workers):
         tags = dict(zip(table.rows.image_name, table.rows.tags))
         column = dict(zip(table.rows.image_name, table.rows.split)) if 'split' in table.rows else {}
     if not found: return
-    others, n, mine = _other_splits(root, home), len(found), set(found.values())
+    others, n, mine = other_splits(root, home), len(found), set(found.values())
     others = {split: [p for p in files if p not in mine] for split, files in others.items()}
     names = [*found, *(f'{split}/{path.name}' for split, files in others.items() for path in files)]
     splits = [column.get(name, home.name) for name in found] + [split for split, files in others.items() for _ in files]

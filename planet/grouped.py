@@ -1,0 +1,64 @@
+"What neighbours in the training set do to a score: validation chips with one of their group there, and the others."
+import numpy as np
+from planet.splits import beside_training
+
+__all__ = ['GroupedScore', 'grouped_score', 'grouped_lines']
+
+ENOUGH = 10 # chips, or groups, below which a mean has no interval
+
+class GroupedScore:
+    "F2 (or accuracy) of the validation chips that have a chip of their group in the training set, and of the others."
+    def __init__(self, name, beside, apart, facts):
+        self.name, self.beside, self.apart, self.split = name, beside, apart, facts # each `(chips, mean, interval)`
+
+    def lines(self) -> list[str]:
+        "What a run says of its groups."
+        def told(part):
+            n, mean, interval = part
+            return f'{mean:.4f} on {n:,} chips' + (f' [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else '')
+        if self.beside[0]:
+            yield (f'{self.name} of validation chips with one of their group in the training set: {told(self.beside)}; '
+                   f'without: {told(self.apart)}' if self.apart[0] else
+                   f'every validation chip has one of its group in the training set: {told(self.beside)}')
+            yield ('groups: other scenes will score like the second number, as far as these chips are like the others'
+                   if self.apart[0] else 'groups: other scenes will score lower')
+        else:
+            n, valid = (self.split.get(k, 0) for k in ('random_beside_training', 'random_valid'))
+            yield ('groups: no validation chip has one of its group in the training set'
+                   + (f'; a random split of this seed would have {n:,} of {valid:,} beside one' if valid else ''))
+            if not valid: return
+            if n: yield (f'groups: so the random score is at most {n/valid*(1 - self.apart[1]):.4f} higher (if each of '
+                         'those were tagged perfectly); `split` ungrouped trains it, and planet-runs compare tells')
+            else: yield 'groups: so a random split of this seed gives a score of the same kind'
+
+    def facts(self) -> dict:
+        "For the record."
+        def told(part): return dict(chips=part[0], mean=part[1], interval=part[2])
+        return dict(score=self.name, beside_training=told(self.beside), apart=told(self.apart), split=self.split)
+
+def grouped_score(
+    result, # a `Result` of the validation set, in the order of `split.valid`
+    split, # the `Split`
+): # a `GroupedScore`, or `None` where no groups were given
+    "Compare the validation chips that have one of their group in the training set with those that have none."
+    from planet.metrics import bootstrap_interval
+    if 'groups' not in split.facts: return None
+    name, score = next((n, s) for n, s in result.SCORES.items() if s.per_chip is not None)
+    values, beside = score.per_chip(result).double(), beside_training(split)
+    group = np.asarray(split.group)[split.valid]
+    def part(rows):
+        if not rows.any(): return 0, None, None
+        some, own = values[rows.nonzero()[0]], group[rows].tolist()
+        interval = bootstrap_interval(some, groups=own) if len(set(own)) >= ENOUGH else None
+        return len(some), round(float(some.mean()), 5), interval and [round(float(o), 5) for o in interval]
+    return GroupedScore('F2' if name == 'f2' else name, part(beside), part(~beside), split.facts['groups'])
+
+def grouped_lines(
+    run, # the `Run` whose record keeps it
+    result, split, # as in `grouped_score`
+) -> list[str]: # lines to say; none where no groups were given
+    "Record what neighbours in the training set do to the score, and say it."
+    found = grouped_score(result, split)
+    if found is None: return []
+    run.update(grouped=found.facts())
+    return ['', *found.lines()]
