@@ -37,6 +37,7 @@ divergence threads
 callbacks backbones checkpoint_files gradcam
 weights
 data
+loading
 sources
 public_sets
 download
@@ -60,6 +61,7 @@ figures
 files
 locks
 provenance
+distributed
 options
 trackers
 cli process
