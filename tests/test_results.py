@@ -39,7 +39,7 @@ def missing(quoted):
     for file, name, form in quoted:
         text = ' '.join((ROOT/file).read_text(encoding='utf-8').split())
         values = RESULTS[name]['values']
-        said = form.format(**{k: v + (1e-9 if v > 0 else -1e-9) for k, v in values.items()}) # 0.8865 is 0.887, not 0.886
+        said = form.format(**{k: v + (1e-9 if v > 0 else -1e-9) for k, v in values.items()}) # 0.8865 is 0.887
         if said not in text:
             yield f'{file} does not say "{said}", which is what {RESULTS[name]["command"]} gave'
 

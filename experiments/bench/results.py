@@ -4,7 +4,7 @@
     python experiments/bench/results.py --only digits,points
     python experiments/bench/results.py --data my_sample --weights resnet50.safetensors
 
-Each command runs as it is printed, in a folder of its own, and its output is read; `tests/test_results.py` compares what
+Each command runs as it is printed, in a folder of its own, and its output is read; tests/test_results.py compares what
 the pages say with results.json. It takes half an hour on two cores; without a network give `data` (the folder of
 fastai's sample) and `weights`.
 """
