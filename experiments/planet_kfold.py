@@ -29,6 +29,7 @@ def main(
     o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
                 loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
+    from dataclasses import replace
     from time import perf_counter
     from fastai.torch_core import set_seed
     from planet.backbones import find_backbone
@@ -36,12 +37,14 @@ def main(
     from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
+    from planet.grouped import grouped_lines
     from planet.kernel_ridge import train_kernel
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
     from planet.runs import Run
-    from planet.splits import split_chips, with_groups
+    from planet.splits import fold_split, split_chips, with_groups
     from planet.stock import stock_learner
+    from planet.threads import choose_threads
 
     if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
     if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
@@ -51,8 +54,10 @@ def main(
         check_recipe(o) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         chips, loss_func = with_groups(chips, o.groups), find_loss(o.loss, chips.vocab, o.thresh, o.loss_args)
-        splits = [split_chips(chips, seed=o.seed, folds=o.folds, fold=k, out=o.out, split=o.split)
-                  for k in range(o.folds)]
+        # the first says what there is to know of the folds
+        first = split_chips(chips, seed=o.seed, folds=o.folds, out=o.out, split=o.split)
+        others = [fold_split(chips, o.folds, k, o.seed, o.out) for k in range(1, o.folds)]
+        splits = [first, *(replace(split, group=first.group) for split in others)]
         done = Folds(run, chips, store, splits)
         for k in done.left():
             set_seed(o.seed, reproducible=True) # a fold is the same whether others were trained before it or not
@@ -65,10 +70,11 @@ def main(
                 dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
                 backbone = find_backbone(o.arch, chips.stats, chips.bands)
                 learn = chip_learner(dls, backbone, o.weights, loss_func, tta=o.tta, precision=o.precision)
+                o.threads = choose_threads(learn, o.threads or run.threads) # once for all folds
                 checkpoints = done.begin(learn, k)
                 if o.head == 'kernel': logits = train_kernel(learn, o, store)
                 else: _, logits = train(learn, o, store, checkpoints)
             why = 'kernel ridge regression is no network' if o.head == 'kernel' else ''
             done.finish(learn, k, perf_counter() - start, o.thresh, logits, why)
         result = finish_folds(done, o, loss_func)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, *splits), '', run.path)

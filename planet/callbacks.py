@@ -19,8 +19,8 @@ from fastcore.basics import noop
 from fastcore.foundation import L
 from fastprogress import fastprogress
 
-__all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'check_precision', 'Precision', 'DihedralViews', 'stage_name',
-           'History', 'Progress', 'add_progress', 'one_table', 'quiet']
+__all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'check_precision', 'Precision', 'D4', 'DihedralViews',
+           'stage_name', 'History', 'Progress', 'add_progress', 'one_table', 'quiet']
 
 # ---- mixed precision
 
@@ -129,6 +129,8 @@ class Precision(MixedPrecision):
 
 # ---- test-time augmentation
 
+D4 = 0, 3, 1, 2, 4, 5, 6, 7 # views as `TensorImage.dihedral` numbers them, in the order in which they are taken
+
 class DihedralViews(Callback):
     """Test-time augmentation over the D4 group: the mean logits of an image's eight flips and rotations.
 
@@ -136,21 +138,20 @@ class DihedralViews(Callback):
     exported learner, so that what was scored is what predicts; `learn.remove_cb(DihedralViews)` goes back to one view.
     (fastai's `tta` draws random augmentations instead.)
     """
-    order, views = Precision.order-1, tuple(range(8)) # its forward passes come before mixed precision ends
+    order = Precision.order-1 # its forward passes come before mixed precision ends
     def __init__(self,
-        views:tuple=(), # fewer than all eight, as numbers of `TensorImage.dihedral`; the first is 0, the image as it is
-    ):
-        if views: self.views = tuple(views)
+        views:int=8, # how many of `D4`
+    ): self.views = views
     def after_pred(self):
         if self.training or not hasattr(self.learn, 'gather_preds'): return
         x, *rest = self.xb
         # the batch's own layout: no device has to know one that keeps that of a transposed view
         layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         logits = to_float(self.pred)
-        for k in self.views[1:]:
+        for k in D4[1:self.views]:
             view = TensorImage(x).dihedral(k).contiguous(memory_format=layout)
             logits = logits + to_float(self.model(view, *rest))
-        self.learn.pred = (logits/len(self.views)).as_subclass(torch.Tensor)
+        self.learn.pred = (logits/self.views).as_subclass(torch.Tensor)
 
 # ---- history and progress
 

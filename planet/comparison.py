@@ -48,7 +48,9 @@ def paired_difference(first, # a `Result`
     if int((~changed).sum()) < 2: raise UserError(f'{int(changed.sum())} of {len(rows)} chips have other true tags')
     name, score = next((n, s) for n, s in first.SCORES.items() if s.per_chip is not None)
     one, other = score.per_chip(first)[a][~changed].double(), score.per_chip(second)[b][~changed].double()
-    groups = first.groups and [first.groups[row] for row, odd in zip(a, changed) if not odd]
+    both = [[g[row] for row, odd in zip(rows, changed) if not odd]
+            for g, rows in ((first.groups, a), (second.groups, b)) if g]
+    groups = min(both, key=lambda g: len(set(g)), default=None) # one of the two may have been run without groups
     if groups and len(set(groups)) < 2: groups = None
     return PairedDifference(name, len(one), float((other - one).mean()), bootstrap_interval(other, one, groups=groups),
                             int(otherwise[~changed].sum()), int(changed.sum()))

@@ -6,6 +6,7 @@ from planet.cli import UserError, progress, say  # before fastai, whose import i
 
 # isort: split
 import hashlib
+from contextlib import nullcontext, suppress
 import fastai.callback.schedule  # gives `Learner` its `fit_one_cycle`
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastai.torch_core import TensorImage, no_random
 from torch import nn
-from planet.callbacks import History, quiet
+from planet.callbacks import D4, History, quiet
 from planet.divergence import StopOnNaN
 from planet.files import cache_folder
 from planet.learner import base_rates, softmax_group, start_at_base_rates
@@ -23,15 +24,7 @@ from planet.locks import locked
 from planet.pooling import FeatureHead, find_stages, pool, pooled_net, recorded
 from planet.provenance import weights_fingerprint
 
-__all__ = ['VIEWS', 'd4_views', 'pooled_features', 'train_head', 'predict_head', 'install_head']
-
-VIEWS = 0, 3, 1, 2, 4, 5, 6, 7 # of D4, as `TensorImage.dihedral` numbers them: as it is, transposed, flipped, ...
-
-def d4_views(
-    n:int, # 1 to 8
-) -> tuple:
-    "The first `n` views of D4, the dihedral group of the square; the first is the image as it is."
-    return VIEWS[:n]
+__all__ = ['pooled_features', 'train_head', 'predict_head', 'install_head']
 
 # ---- computed once
 
@@ -63,7 +56,7 @@ def write_view(path, features):
         with open(part, 'wb') as f: np.save(f, features.numpy())
         part.replace(path)
     except OSError as e:
-        part.unlink(missing_ok=True)
+        with suppress(OSError): part.unlink()
         say(f'WARNING: features cannot be kept in {path.parent} ({e.strerror}): the next run computes them again')
 
 def one_view(learn, store, paths, view, stages, bs, shown):
@@ -100,17 +93,18 @@ def pooled_features(
     folder = cache_folder(cache)/'features'/feature_key(learn, pixel_hash(store, paths), store.size, names, dtype)
     training = body.training
     try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e: say(f'WARNING: features cannot be kept in {folder} ({e.strerror})')
+    except OSError: lock = nullcontext() # `write_view` tells
+    else: lock = locked(folder/'lock', waiting='another run computes these features: waiting for it')
     try:
         body.eval()
-        with locked(folder/'lock', waiting='another run computes these features: waiting for it'):
-            found = [read_view(folder/f'view-{k}.npy', len(paths)) for k in d4_views(views)]
+        with lock:
+            found = [read_view(folder/f'view-{k}.npy', len(paths)) for k in D4[:views]]
             left, each = [i for i, o in enumerate(found) if o is None], -(-len(paths)//bs)
             label = f'frozen features of {len(paths):,} chips in {views} view{"s"*(views > 1)}, batch'
             ticks = iter(progress(range(len(left)*each), len(left)*each, label))
             for i in left:
-                found[i] = one_view(learn, store, paths, VIEWS[i], names, bs, lambda o: (b for b, _ in zip(o, ticks)))
-                write_view(folder/f'view-{VIEWS[i]}.npy', found[i])
+                found[i] = one_view(learn, store, paths, D4[i], names, bs, lambda o: (b for b, _ in zip(o, ticks)))
+                write_view(folder/f'view-{D4[i]}.npy', found[i])
             next(ticks, None) # ends the bar
     finally: body.train(training)
     return torch.stack([o.float() for o in found] if len({o.dtype for o in found}) > 1 else found, 1), names
@@ -135,7 +129,7 @@ def train_head(
     train, # rows of the training set
     loss_func, # of logits
     valid=(), # rows of the validation set
-    epochs:int=40, lr:float=1e-3, wd:float=0.3, bs:int=64, # of one cycle of AdamW
+    epochs:int=20, lr:float=1e-3, wd:float=0.3, bs:int=64, # of one cycle of AdamW
     seed:int=42, # of dropout, the order of chips and their views
     metrics=(), cbs=None, # for the `Learner`
     device=None, # fastai's default

@@ -1,5 +1,5 @@
 "The recipes that `recipe` names: fine-tuning, a head on frozen features, or the one after the other."
-from planet.cli import say  # before fastai, whose import it quiets
+from planet.cli import UserError, say  # before fastai, whose import it quiets
 
 # isort: split
 import torch
@@ -7,15 +7,19 @@ from fastai.torch_core import default_device
 from fastcore.basics import AttrDict
 from planet.backbones import find_backbone
 from planet.callbacks import check_precision, one_table
-from planet.frozen import d4_views, install_head, pooled_features, predict_head, train_head
+from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.learner import fine_tune
+from planet.options import RECIPES
 
 __all__ = ['check_recipe', 'train_frozen', 'train']
 
 def check_recipe(
     o:AttrDict, # options
+    also=(), # a recipe that the caller has besides
 ):
     "Raise a `UserError` for what cannot be trained on this machine or with this backbone, before chips are decoded."
+    if o.recipe not in (*RECIPES, also):
+        raise UserError(f"{o.recipe} is for planet_kfold: one of {', '.join(RECIPES)}", option='recipe')
     check_precision(o.precision, default_device())
     find_backbone(o.arch).check_size(o.size)
 
@@ -46,7 +50,7 @@ def train_frozen(
                          seed=o.seed, metrics=learn.metrics, cbs=cbs, device=learn.dls.device,
                          datasets=(train_ds, valid_ds))
     install_head(learn, trained.model, stages)
-    if o.tta: learn.dihedral_views.views = d4_views(views)
+    if o.tta: learn.dihedral_views.views = views
     if hasattr(learn, 'history'): learn.history.rows = trained.history.rows
     last = trained.history.rows[-1]
     say(f'head: {o.freeze_epochs} epochs on the features of {len(train):,} chips, ' + ', '.join(
@@ -72,5 +76,5 @@ def train(
         learn.unfreeze()
         learn.fit_one_cycle(o.epochs, slice(o.body_lr/100, o.body_lr), div=5, cbs=cbs)
     with one_table(learn, o.epochs): checkpoints.train(learn, fit) if checkpoints else fit()
-    if o.tta: learn.dihedral_views.views = d4_views(8)
+    if o.tta: learn.dihedral_views.views = 8
     return learn.history.table, None

@@ -49,7 +49,8 @@ def _connected(*groupings):
     from scipy.sparse.csgraph import connected_components
     rows = pd.Series(np.arange(len(groupings[0])))
     n, k = len(rows), len(groupings)
-    edges = np.concatenate([rows.groupby(pd.factorize(np.asarray(g, dtype=str))[0]).transform('min') for g in groupings])
+    codes = [pd.factorize(np.asarray(g, dtype=str))[0] for g in groupings]
+    edges = np.concatenate([rows.groupby(c).transform('min') for c in codes])
     label = connected_components(coo_matrix((np.ones(k*n), (np.tile(rows, k), edges)), (n, n)), directed=False)[1]
     return rows.groupby(label).transform('min').to_numpy()
 

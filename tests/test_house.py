@@ -16,15 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = '''
 tools
 course
+app
 scenes
-scene_files tag_map areas windows engines
-submission tagging export guarantees runtimes tag_inputs tag_files
-inference
+scene_jobs scene_files tag_map areas windows engines
+submission export guarantees tag_inputs tag_files
+inference runtimes
 tracking
 crossval
 runs
-report
-run_files records comparison model_files model_card
+report explain
+run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
 recipes kernel_ridge
@@ -32,10 +33,11 @@ frozen
 learner stock
 pooling
 checkpoints
-divergence
+divergence threads
 callbacks backbones checkpoint_files gradcam
 weights
 data
+loading
 sources
 public_sets
 download
@@ -59,6 +61,7 @@ figures
 files
 locks
 provenance
+distributed
 options
 trackers
 cli process

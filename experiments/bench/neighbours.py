@@ -7,6 +7,8 @@ reading them comes on top (the time of `planet-data verify`, or somewhat more).
 """
 from planet.cli import UserError, progress, say, script
 
+FIELDS = 'last', 'first', 'step_last', 'step_first'
+
 def found(scenes, size, seed):
     "Recall and precision of pairs, and of the pairs of chips in one group, on scenes whose neighbours are known."
     import tempfile
@@ -49,7 +51,10 @@ def search_time(counts, side, seed):
     scene = DrawnScene(side, side, seed)
     pixels = np.concatenate([block for _, block in scene.blocks()])
     rng, parts, total, true = np.random.default_rng(seed), [], 0, set()
-    inner = cut_lines(pixels, 128, 128, inside=128)[0]
+    # as many pairs of lines to learn from as `read_borders` takes of chips
+    inner = [cut_lines(pixels, *rng.integers(2, 254, 2), inside=16*k)[k % 2] for k in range(1, 13)]
+    inner = Lines(*(np.concatenate([getattr(i, f) for i in inner])[:7200] for f in FIELDS),
+                  np.concatenate([np.arange(len(i)) for i in inner])[:7200])
     for _ in progress(count(), max(counts), 'cutting the scene'):
         top, left = rng.integers(2, 254, 2)
         parts.append(cut_lines(pixels, top, left))
@@ -60,9 +65,7 @@ def search_time(counts, side, seed):
         total += len(parts[-1][0])
         if total >= max(counts): break
     def some(k, n):
-        joined = [np.concatenate([getattr(p[k], f) for p in parts])[:n] for f in ('last', 'first', 'step_last',
-                                                                                'step_first')]
-        return Lines(*joined, np.arange(n))
+        return Lines(*(np.concatenate([getattr(p[k], f) for p in parts])[:n] for f in FIELDS), np.arange(n))
     say(f'{os.cpu_count()} cores, {torch.get_num_threads()} threads',
         f'{"chips":>8} {"seconds":>8} {"CPU seconds":>11} {"recall":>7} {"precision":>9} {"GB":>5}')
     for n in counts:
