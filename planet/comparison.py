@@ -4,8 +4,8 @@ from planet.cli import UserError
 
 __all__ = ['FEW', 'PairedDifference', 'paired_difference']
 
-# Simulated with 200 chips: the interval of two answers that differ on so few chips holds the true difference in 0.87 to
-# 0.91 of cases and not in 0.95, since few chips carry all of the difference.
+# Simulated (experiments/bench/coverage.py): where two rules differ on 4 to 39 chips, the interval holds the true
+# difference in 0.90 to 0.94 of cases and not in 0.95, since few chips carry all of the difference.
 FEW = 50
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PairedDifference:
         "What to know before the interval is believed."
         if not 0 < self.differ < FEW: return ''
         return (f'the decisions differ on {self.differ} of {self.chips} chips: below {FEW} the interval is too narrow '
-                '(measured at 200 chips, it holds the true difference in 0.87 to 0.91 of cases, not in 0.95)')
+                '(simulated, it holds the true difference in 0.90 to 0.94 of cases, not in 0.95)')
 
 def paired_difference(first, # a `Result`
                       second, # another
