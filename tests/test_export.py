@@ -71,7 +71,7 @@ def test_wrong_chips_to_check_on(saved, tmp_path):
     with pytest.raises(UserError, match='lacks .* validation chips'): export_model(saved, ['onnx'], str(few))
 
 def test_an_engine_that_is_not_there(saved, tmp_path):
-    with pytest.raises(UserError, match='`engine` onx is unknown: one of torch, onnx, int8, openvino, did you mean onnx'):
+    with pytest.raises(UserError, match='`engine` onx is unknown: one of .*, did you mean onnx'):
         Tagger.load(saved, engine='onx')
     bare = shutil.copytree(saved, tmp_path/'bare', ignore=shutil.ignore_patterns('*.onnx'))
     for engine in ENGINES[1:]:
