@@ -15,7 +15,7 @@ import torch
 from fastai.torch_core import TensorImage, default_device, to_float
 from fastcore.basics import patch
 from .calibration import Calibrator
-from .callbacks import amp_dtype, memory_format
+from .callbacks import D4, amp_dtype, memory_format
 from .cli import near_names
 from .images import open_chip
 from .learner import build_model
@@ -50,7 +50,7 @@ class Network:
         x = pixels.to(self.device).float().div_(255)
         x = ((x - self.mean)/self.std).contiguous(memory_format=self.layout)
         logits = self.forward(x)
-        for k in range(1, self.views): # as `planet.callbacks.DihedralViews` adds them up
+        for k in D4[1:self.views]: # as `planet.callbacks.DihedralViews` adds them up
             view = TensorImage(x).dihedral(k).as_subclass(torch.Tensor)
             logits = logits + self.forward(view.contiguous(memory_format=self.layout))
         return (logits/self.views).cpu()

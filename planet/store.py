@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np
 from planet.cli import UserError, say
+from planet.distributed import process_count
 from planet.images import cores, decode_chip, decode_file, in_threads, leaving_data_behind, open_chip
 from planet.store_files import free_disk, make_room, open_file, store_folder
 
@@ -78,7 +79,8 @@ class ChipStore:
         if not nbytes: return 'memory'
         if where == 'gpu': where = 'disk' if big else 'memory'
         if where == 'auto':
-            if not big and nbytes < memory: return 'memory'
+            # processes that train together share one file
+            if not big and nbytes < memory and process_count() == 1: return 'memory'
             # another process or an earlier run may have built it already
             where = 'disk' if (folder/'index').exists() or make_room(folder, nbytes) else \
                     'memory' if nbytes < memory else 'none'

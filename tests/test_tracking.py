@@ -26,8 +26,9 @@ from PIL import Image
 from sklearn.metrics import fbeta_score
 from experiments import planet_resnet50, weather_resnet18
 from planet import trackers
-from planet.callbacks import Diverged, History
+from planet.callbacks import History
 from planet.cli import UserError
+from planet.divergence import Diverged
 from planet.results import AboveThreshold, TagsResult
 from planet.trackers import TRACKERS, Tracker, check_track, tracker_names
 from planet.trackers.interface import flat, numbers, quietly
