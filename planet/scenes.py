@@ -8,6 +8,7 @@ __all__ = ['COUNTS', 'AT_ONCE', 'plan_scene', 'tag_scene', 'partitions', 'tag_sc
 # %% ../nbs/05_scenes.ipynb #tag-imports
 from functools import partial
 from pathlib import Path
+import numpy as np
 import pandas as pd
 from .amazon import CHIP_SIZE, PIXEL_METRES
 from .cli import UserError, say
