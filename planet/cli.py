@@ -13,8 +13,8 @@ import warnings
 from contextlib import contextmanager
 from fastcore.script import anno_parser
 
-__all__ = ['UserError', 'script', 'run_command', 'say', 'with_flags', 'takes', 'wrapped', 'is_terminal', 'is_watched',
-           'progress', 'near_names']
+__all__ = ['UserError', 'script', 'run_command', 'run_one', 'say', 'with_flags', 'takes', 'wrapped', 'is_terminal',
+           'is_watched', 'progress', 'near_names', 'EVERY']
 
 class UserError(Exception):
     """A mistake that its user can mend: one line that says what is wrong, where, and what to do next.
@@ -145,7 +145,7 @@ def _command_state():
         os.environ.pop('MPLBACKEND') if backend is None else os.environ.update(MPLBACKEND=backend)
 
 def _kept(e): # a `Run` tells where its record lies
-    return f'what it had reached is in {e.kept}' if getattr(e, 'kept', None) else ''
+    return with_flags(f'what it had reached is in {e.kept}') if getattr(e, 'kept', None) else ''
 
 def _leave_with(call, prog, interrupted):
     "Run `call()` as a command and exit with what it returns (0 for nothing); an error becomes one line."
@@ -162,7 +162,10 @@ def _leave_with(call, prog, interrupted):
 def _run(main, prog, given, interrupted):
     "Call `main` with the options `given` on the command line."
     def call():
-        options = vars(_parser(main, prog, given).parse_args(given))
+        parser = _parser(main, prog, given)
+        # with any number of words allowed, argparse would want them all before or all after the options
+        many = any(a.nargs == '*' and not a.option_strings for a in parser._actions)
+        options = vars(parser.parse_intermixed_args(given) if many else parser.parse_args(given))
         for internal in ('pdb', 'xtra'): options.pop(internal, None)
         _options.update(options)
         return main(**options)
@@ -172,6 +175,13 @@ def script(main):
     "Decorate an experiment's `main`: a command when its file is run, a plain function when it is imported."
     if main.__module__ == '__main__': _run(main, os.path.basename(sys.argv[0]), sys.argv[1:], 'nothing was recorded')
     return main
+
+def run_one(prog:str, # name of the program
+            main, # what it does: a function whose parameters have docments
+            interrupted:str, # what to tell after Ctrl-C
+           ):
+    "Run a program that has no commands: one function and its options."
+    _run(main, prog, sys.argv[1:], interrupted)
 
 def run_command(prog:str, # name of the program
                 functions:list, # its commands: functions whose parameters have docments

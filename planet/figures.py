@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import get_hinting_flag
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-__all__ = ['GOOD', 'BAD', 'MISSED', 'BLUE', 'PURPLE', 'QUIET', 'figure', 'plain_axes', 'grid', 'as_array', 'as_text',
-           'text_width', 'wrap_words']
+__all__ = ['GOOD', 'BAD', 'MISSED', 'BLUE', 'PURPLE', 'QUIET', 'figure', 'plain_axes', 'grid', 'shown_bands',
+           'as_array', 'as_text', 'text_width', 'wrap_words']
 
 GOOD, BAD, MISSED = '#1a7f37', '#cf222e', '#ad5f00' # right (true positive), false positive, false negative
 BLUE, PURPLE, QUIET = '#0969da', '#8250df', '#57606a' # what the plot is about; a second such; what it is compared with
@@ -91,11 +91,19 @@ def wrap_words(words, # such as the tags of a chip
 
 # ---- images
 
+def shown_bands(bands, # names of an image's bands, or `None`
+               ) -> list: # positions of those that are shown as red, green, blue
+    "Which bands to show: near infrared, red and green (false colour); else the colours; else the first three."
+    for wanted in (('nir', 'red', 'green'), ('red', 'green', 'blue')):
+        if bands and set(wanted) <= set(bands): return [list(bands).index(b) for b in wanted]
+    return [0, 1, 2]
+
 def as_array(x, # `(bands, height, width)`: a tensor or an array, integers to 255 or floats to 1
+             bands=None, # names of the bands, as `Chips.bands` has them
             ): # `(height, width, 3)`, or `(height, width)` where there are fewer bands
-    "An image's tensor as `imshow` takes it: of more than three bands the first three."
+    "An image's tensor as `imshow` takes it; of more than three bands those that `shown_bands` chooses."
     x = np.moveaxis(np.asarray(x), 0, -1)
-    x = x[..., :3] if x.shape[-1] >= 3 else x[..., 0]
+    x = x[..., shown_bands(bands)] if x.shape[-1] >= 3 else x[..., 0]
     return x.clip(0, 1) if x.dtype.kind == 'f' else x.astype(np.uint8)
 
 def grid(chips, # arrays `(height, width, 3)` or `(height, width)`, uint8, or floats between 0 and 1

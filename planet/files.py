@@ -8,8 +8,15 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from planet.cli import UserError, near_names
 
-__all__ = ['FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable', 'images_in', 'stem',
-           'walk_images', 'match_images', 'find_images']
+__all__ = ['cache_folder', 'FOLDERS', 'SUFFIXES', 'HELD_OUT', 'existing_folder', 'open_regular', 'why_unreadable',
+           'images_in', 'stem', 'other_splits', 'walk_images', 'match_images', 'find_images']
+
+def cache_folder(
+    cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
+) -> Path:
+    "The folder of caches: chips drawn by code, decoded chips."
+    env = os.environ.get
+    return Path(cache or env('PLANET_CACHE') or Path(env('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
 
 FOLDERS = 'train', 'train-jpg', '.' # where a table's images usually lie
 
@@ -52,6 +59,14 @@ def stem(name:str) -> str:
 # ---- the files of image names ------------------------------------------------------------------------------------
 
 HELD_OUT = re.compile(r'(test|valid|validation|val|dev|holdout|eval)([^a-z]|$)', re.I) # folders of other splits
+
+def other_splits(root:Path, # the folder of a label table
+                 home:Path, # the folder that the table's images lie in
+                ) -> dict: # name of a folder -> its image files
+    "Folders of other splits or of unlabelled chips, below or beside the training images."
+    around = [root, root.parent] if home == root and root.name.lower().startswith('train') else [root]
+    return {d.name: files for base in around for d in sorted(base.iterdir())
+            if d.is_dir() and d != home and HELD_OUT.match(d.name) and (files := images_in(d))}
 
 def walk_images(root) -> list[Path]:
     "All image files under `root`, in sorted order; hidden folders are left out, and none is visited twice."

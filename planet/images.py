@@ -1,14 +1,15 @@
-"""Decode image files, in one way for training and for `verify`; decode each chip once; find equal pixels.
+"""Decode image files, in one way for training, inference and `verify`; find duplicate images by their pixels.
 
-Torch is imported where a tensor is made: `planet-data verify` reads images without it.
+Torch is imported where a tensor is made: `planet-data verify` and `planet.store` read images without it.
 """
 import hashlib
 import io
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,8 +18,9 @@ from planet.files import open_regular, why_unreadable
 from planet.quality import check_duplicates, check_images, notes
 from planet.tiffs import check_tiff, read_bands, scale_bands, unknown_format
 
-__all__ = ['ImageInfo', 'read_info', 'read_infos', 'groups', 'same_pixels', 'as_rgb', 'TAKES', 'open_chip', 'ChipStore',
-           'check_chips', 'leaving_data_behind']
+__all__ = ['ImageInfo', 'hash_file', 'cores', 'in_threads', 'read_info', 'read_infos', 'groups', 'same_pixels',
+           'as_rgb', 'TAKES', 'decode_chip', 'decode_file', 'open_chip', 'open_image', 'check_chips',
+           'leaving_data_behind']
 
 def groups(items, key) -> list[list]:
     "`items` in lists of the same `key`."
@@ -40,6 +42,12 @@ class ImageInfo(NamedTuple):
     picture: bytes=b'' # hash of its size and pixels; a JPEG's as they were decoded, at a fraction of its size
 
 def _hash(data): return hashlib.blake2b(data, digest_size=16).digest()
+
+def hash_file(path) -> bytes:
+    "The hash of a file's bytes, as `ImageInfo.file` has it; nothing where it cannot be read."
+    try:
+        with open_regular(path) as f: return _hash(f.read())
+    except OSError: return b''
 
 # modes that Pillow converts to RGB correctly
 PLAIN = '1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'CMYK', 'YCbCr'
@@ -100,21 +108,36 @@ def _read(path, size=None, limits=None):
     top = 255 if jpeg or limits is not None else max(high for _, high in picture.getextrema())
     return picture, ImageInfo('', odd, whole, mode, form, _hash(data), top, _hash(whole.encode() + picture.tobytes()))
 
-def _in_threads(read, items, workers, progress, label):
-    "`read` of each item, in order. Threads: Pillow and hashing let go of the interpreter's lock."
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
-    try: yield from progress(pool.map(read, items), len(items), label)
-    finally: pool.shutdown(cancel_futures=True) # Ctrl-C should not wait for 40,000 files
+def cores() -> int:
+    "How many cores this process may use: containers and job schedulers give a process fewer than there are."
+    try: return len(os.sched_getaffinity(0))
+    except AttributeError: return os.cpu_count() or 1 # not on Windows or macOS
 
-def read_info(path) -> ImageInfo:
+def in_threads(read, # called with each item; Pillow and hashing let go of the interpreter's lock
+               items, # any iterable: it is not read far ahead of the results
+               workers:int=0, # threads; 0: one a core
+               ahead:int=256, # results that may wait for their consumer, so that memory stays flat
+              ): # yields the results, in order
+    "Map a function over items in threads, in order, with bounded memory; Ctrl-C does not wait for what is left."
+    pool, waiting, items = ThreadPoolExecutor(workers or cores()), deque(), iter(items)
+    try:
+        while True:
+            waiting.extend(pool.submit(read, item) for item in islice(items, ahead - len(waiting)))
+            if not waiting: return
+            yield waiting.popleft().result()
+    finally: pool.shutdown(cancel_futures=True)
+
+def read_info(path, limits=None) -> ImageInfo: # `limits` as in `open_chip`
     "Read a file to its end, a JPEG at an eighth of its size, and tell what it is."
-    return _read(path, 1)[1]
+    return _read(path, 1, limits)[1]
 
 def read_infos(paths, # image files
                workers:int=0, # threads; 0: one a core
+               limits=None, # as in `open_chip`
               ) -> list[ImageInfo]:
     "Read every file to its end, and tell what it is; shows progress."
-    return list(_in_threads(read_info, list(paths), workers, progress, 'reading images'))
+    read = partial(read_info, limits=limits)
+    return list(progress(in_threads(read, paths := list(paths), workers), len(paths), 'reading images'))
 
 def same_pixels(paths, # image files
                 infos=None, # an `ImageInfo` of each, all decoded at one size, where they are known: spares a reading
@@ -133,8 +156,8 @@ def same_pixels(paths, # image files
     candidates = groups(read, lambda i: infos[i].size if infos[i].size in sizes[0] & sizes[1] else infos[i].picture)
     files = [groups(rows, lambda i: infos[i].file) for rows in candidates if len(rows) > 1]
     jpegs = [same[0] for one in files if len(one) > 1 for same in one if infos[same[0]].format == 'JPEG']
-    decoded = _in_threads(lambda i: _read(paths[i])[1].picture or i, jpegs, workers, progress, 'comparing images')
-    whole = dict(zip(jpegs, decoded))
+    decoded = in_threads(lambda i: _read(paths[i])[1].picture or i, jpegs, workers)
+    whole = dict(zip(jpegs, progress(decoded, len(jpegs), 'comparing images')))
     for one in files:
         for same in groups(one, lambda rows: whole.get(rows[0], infos[rows[0]].picture)):
             rows = sorted(sum(same, []))
@@ -168,15 +191,10 @@ def _bytes_of(file):
     try: return file.read()
     finally: file.seek(at)
 
-def open_chip(chip, # path, bytes, open file, PIL image, array `(height, width, 3)` or tensor `(3, height, width)`
-              size:int, # height and width to return, in pixels; a chip that is not square is cropped around its centre
-              limits=None, # values `(2, bands)` that become 0 and 255, for images that are not RGB of 8 bits
-             ): # uint8 tensor, `(3, size, size)`, RGB; with `limits`, `(bands, size, size)`
-    """Decode a chip and scale it; what is given stays as it is. Floats are between 0 and 1.
-
-    The competition's JPEGs have four components (CMYK with K = 0), which Pillow converts correctly. A JPEG file is
-    scaled by libjpeg while it is decoded; other pixels are averaged by the same factor, and differ by 0.16 of 255.
-    """
+def decode_chip(chip, # as `open_chip` takes it
+                size:int, limits=None, # as in `open_chip`
+               ) -> np.ndarray: # uint8, `(bands, size, size)`
+    "Decode a chip and scale it to a NumPy array, as `open_chip` does; torch is not imported."
     if hasattr(chip, 'is_floating_point'): # a tensor
         if limits is None and chip.ndim == 3 and chip.shape[0] not in (1, 3, 4):
             raise ValueError(f'a tensor of the shape {tuple(chip.shape)} is no image: a chip is {TAKES}')
@@ -184,22 +202,41 @@ def open_chip(chip, # path, bytes, open file, PIL image, array `(height, width, 
         chip = (chip.float() if chip.is_floating_point() else chip).numpy()
         if chip.ndim == 3: chip = chip.transpose(1, 2, 0)
     if isinstance(chip, np.ndarray):
-        return _tensor(_of_array(chip) if limits is None else scale_bands(chip, limits), size)
+        return _planes(_of_array(chip) if limits is None else scale_bands(chip, limits), size)
     if isinstance(chip, (str, os.PathLike)):
-        picture, info = _read(chip, size, limits)
+        pixels, info = decode_file(chip, size, limits)
         if info.bad: raise UserError(f'{chip} cannot be read: {info.bad}')
-        return _tensor(picture, size)
+        return pixels
     if isinstance(chip, Image.Image):
         # a JPEG that was opened and not decoded yet: as its file
         waiting = chip.format == 'JPEG' and getattr(chip, 'tile', None) and getattr(chip, 'fp', None)
-        if not waiting: return _tensor(as_rgb(chip), size)
+        if not waiting: return _planes(as_rgb(chip), size)
         chip = chip.fp
     if isinstance(chip, (bytes, bytearray, memoryview)): data = bytes(chip)
     elif hasattr(chip, 'seek'): data = _bytes_of(chip)
     else: raise TypeError(f'{type(chip).__name__} is no image: a chip is {TAKES}')
-    try: return _tensor(_decode(data, size, limits)[0], size)
+    try: return _planes(_decode(data, size, limits)[0], size)
     except Exception as e:
         raise UserError(f'the image of {len(data):,} bytes cannot be read: {why_unreadable(e)}') from None
+
+def decode_file(path, size:int, limits=None, # as in `open_chip`
+               ) -> tuple: # uint8 array `(bands, size, size)` or `None`, and its `ImageInfo`
+    "Read an image file to its end and decode it: the pixels at `size`, and what the file is or why it cannot be read."
+    picture, info = _read(path, size, limits)
+    return None if info.bad else _planes(picture, size), info
+
+def open_chip(chip, # path, bytes, open file, PIL image, array `(height, width, 3)` or tensor `(3, height, width)`
+              size:int, # height and width to return, in pixels; a chip that is not square is cropped around its centre
+              limits=None, # values `(2, bands)` that become 0 and 255, for images that are not RGB of 8 bits
+             ): # uint8 tensor, `(3, size, size)`, RGB; with `limits`, `(bands, size, size)`
+    """Decode a chip and scale it; what is given stays as it is. Floats are between 0 and 1.
+
+    The competition's JPEGs have four components (CMYK with K = 0), which Pillow converts correctly. libjpeg scales a
+    JPEG while it decodes, by the mean of 2, 4 or 8 pixels a side; other pixels are averaged in the same way. As libjpeg
+    averages before it rounds, some values differ by 1 (5 % of them at a quarter, 15 % at half the size), with mean 0.
+    """
+    import torch
+    return torch.from_numpy(decode_chip(chip, size, limits))
 
 def open_image(path) -> Image.Image: # in mode RGB
     "Decode a photograph in full, upright as its EXIF orientation says. Raises `UserError` where it cannot be read."
@@ -207,63 +244,31 @@ def open_image(path) -> Image.Image: # in mode RGB
     if info.bad: raise UserError(f'{path} cannot be read: {info.bad}')
     return picture
 
+def _averaged(pixels, factor):
+    "Means of blocks of `factor` pixels a side; halves go to the even number, so that the mean brightness stays."
+    height, width = pixels.shape[0]//factor, pixels.shape[1]//factor
+    total = pixels.reshape(height, factor, width, factor, -1).sum((1, 3), dtype=np.uint16)
+    n = factor**2 # a power of 2
+    mean = (total + n//2)//n
+    mean -= (total % n == n//2) & (mean % 2 == 1)
+    return mean.astype(np.uint8).reshape(height, width, *pixels.shape[2:])
+
 def _scaled(picture, size):
     "A Pillow image as an array of `size`."
     factor = next(f for f in (8, 4, 2, 1) if f == 1 or min(picture.size)//size >= f) # as libjpeg's
-    if factor > 1: picture = picture.reduce(factor)
+    if factor > 1:
+        whole = all(side % factor == 0 for side in picture.size)
+        picture = Image.fromarray(_averaged(np.asarray(picture), factor)) if whole else picture.reduce(factor)
     if picture.size != (size, size): picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
     return np.array(picture)
 
-def _tensor(picture, size):
-    "A Pillow image, or an array `(height, width, bands)`, as a tensor of `size`."
-    import torch
-    if isinstance(picture, Image.Image): pixels = _scaled(picture, size)
-    else: pixels = np.stack([_scaled(Image.fromarray(b.copy()), size) for b in np.moveaxis(picture, 2, 0)], 2)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-def _free_memory():
-    "Bytes of memory that can be had, where the system tells; else a cautious 4 GB."
-    try: return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    except (ValueError, OSError, AttributeError): return 4e9
-
-class ChipStore:
-    """Chips of one size, decoded once and kept in memory as one uint8 tensor: the input of a `DataLoaders`.
-
-    Every file is read to its end, so that a broken one is found now and not in the third epoch: `bad` maps its path to
-    what is wrong with it, and `infos` each path to its `ImageInfo`. Chips that would take more than a third of the free
-    memory are checked but not kept, and are decoded again whenever they are asked for.
-    """
-    def __init__(self, paths:list, # image files
-                 size:int, # height and width of a chip, in pixels
-                 progress=lambda items, total, label: items, # shows progress over the chips: `planet.cli.progress`
-                 workers:int=0, # decoding threads; 0: one a core
-                 limits=None, # of images that are not RGB of 8 bits, as in `open_chip`: `chips.limits`
-                ):
-        import torch
-        self.size, self.limits, self.bad, self.rows, self.infos = size, limits, {}, {}, {}
-        paths, bands = [Path(p) for p in paths], 3 if limits is None else len(limits[0])
-        keep = len(paths)*bands*size**2 < _free_memory()/3
-        self.pixels = torch.empty((len(paths) if keep else 0, bands, size, size), dtype=torch.uint8)
-        def read(path):
-            picture, info = _read(path, size, limits)
-            return None if info.bad else _tensor(picture, size), info
-        for i, (pixels, info) in enumerate(_in_threads(read, paths, workers, progress, 'decoding chips')):
-            self.infos[paths[i]] = info
-            if info.bad: self.bad[paths[i]] = info.bad
-            elif keep: self.pixels[i], self.rows[paths[i]] = pixels, i
-
-    def __getitem__(self, chip): # uint8 tensor, `(3, size, size)`, or as many bands as `limits` has
-        "The pixels of `chip`, from memory where it is known, else decoded."
-        row = self.rows.get(Path(chip)) if isinstance(chip, (str, Path)) else None
-        return open_chip(chip, self.size, self.limits) if row is None else self.pixels[row]
-
-    # Worker processes that are started afresh need the chips; an exported learner takes the way of decoding alone
-    def __getstate__(self):
-        if not leaving_data_behind.on: return self.__dict__
-        return dict(size=self.size, limits=self.limits, bad={}, rows={}, infos={}, pixels=self.pixels[:0].clone())
+def _planes(picture, size):
+    "A Pillow image, or an array `(height, width, bands)`, as a contiguous array `(bands, size, size)`."
+    if isinstance(picture, Image.Image): return np.ascontiguousarray(_scaled(picture, size).transpose(2, 0, 1))
+    return np.stack([_scaled(Image.fromarray(b.copy()), size) for b in np.moveaxis(picture, 2, 0)])
 
 def check_chips(chips, # from `from_folder`
-                store:ChipStore, # the same chips, decoded
+                store, # the same chips, decoded: a `planet.store.ChipStore`
                 skip_bad:bool=False, # leave chips out that cannot be read, rather than raise?
                ): # the chips that can be read, a column `same` in their table, and `notes`
     """Check what decoding has found, as `verify` does: unreadable files, damage, sizes, modes, duplicates.
@@ -283,3 +288,9 @@ class LeavingDataBehind:
     def __exit__(self, *error): self.on = False
 
 leaving_data_behind = LeavingDataBehind()
+
+def __getattr__(name):
+    if name == 'ChipStore': # moved to `planet.store`, which imports this module
+        from importlib import import_module
+        return import_module('planet.store').ChipStore
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -28,14 +28,14 @@ def card(facts:dict, # what `model.json` says
     arch = ', '.join(dict.fromkeys(str(m['settings'].get('arch')) for m in members))
     many = f' ({len(members)} networks, averaged)' if len(members) > 1 else ''
     lines = [f'# Tags of satellite chips: {arch}{many}', '', _score(facts), '', '## Use', '',
-             '    planet-tag THIS_FOLDER chips/ --out tags.csv', '',
+             '    planet-tag THIS_FOLDER chips/', '',
              'or, in Python,', '', '    from planet.inference import Tagger',
              "    tagger = Tagger.load('THIS_FOLDER')", '',
              'Nothing in this folder runs code when it is loaded.', '', '## What it takes and gives', '',
              f"- Images of {given['size']} x {given['size']} pixels, bands {', '.join(given['bands'])}; "
              'larger chips are scaled to that',
              f"- {len(facts['vocab'])} tags: {', '.join(facts['vocab'])}",
-             f'- Decision: {rule_words(facts)}' + (', after calibration of each tag' if facts.get('calibration') else ''),
+             f'- Decision: {rule_words(facts)}' + ', after calibration of each tag'*bool(facts.get('calibration')),
              f"- Probabilities are averaged over {members[0]['views']} flips and rotations of a chip"
              if members[0]['views'] > 1 else '- One view of each chip', '', '## Trained on', '',
              *(f'- {k}: {v}' for k, v in trained.items() if v not in (None, ''))]
@@ -44,6 +44,9 @@ def card(facts:dict, # what `model.json` says
         for tag, row in facts['tags'].items():
             numbers = (row.get(k) for k in ('precision', 'recall', 'fbeta'))
             lines.append(f"| {tag} | {int(row.get('count') or 0)} | {' | '.join(map(_cell, numbers))} |")
+    if facts.get('exports'): lines += ['', '## Exports', '', *(
+        f"- {kind}: logits differ from torch's by at most {e['logits_apart']:.2g}; score {e['score']:.4f} beside "
+        f"{e['torch']:.4f} on {e['chips']} validation chips" for kind, e in facts['exports'].items())]
     if facts['warnings']: lines += ['', '## Warnings', '', *(f'- {w}' for w in facts['warnings'])]
     made = facts.get('made') or {}
     said = ', '.join(f'{k} {v}' for k, v in (made.get('versions') or {}).items())

@@ -176,8 +176,16 @@ def _member(learn):
     mean, std = ([o.flatten().tolist() for o in (norm[0].mean, norm[0].std)] if norm
                  else ([0.]*learn.settings['channels'], [1.]*learn.settings['channels']))
     precision = getattr(learn, 'precision', None)
-    return dict(settings=learn.settings, mean=mean, std=std, views=8 if 'DihedralViews' in names else 1,
-                precision=getattr(precision, 'name', 'auto') if 'Precision' in names else 'fp32')
+    return dict(settings=learn.settings, mean=mean, std=std,
+                views=learn.dihedral_views.views if 'DihedralViews' in names else 1,
+                precision=getattr(precision, 'precision', 'auto') if 'Precision' in names else 'fp32')
+
+def _usual_pixels(chips):
+    "Width and height of most of the first image files, as they are on the disk."
+    from collections import Counter
+    from planet.images import read_info
+    sizes = Counter(o.size for o in map(read_info, chips.paths[:9]) if o.size)
+    return [int(n) for n in sizes.most_common(1)[0][0].split('x')] if sizes else None
 
 def _fitted(calibration): # a `Calibrator`, or `None`
     if calibration: return {k: [float(o) for o in getattr(calibration, k)] for k in ('slope', 'bias')}
@@ -209,6 +217,7 @@ def save_model(folder, # to make, or to replace
         vocab=vocab, kind='classes' if single else 'tags', activation=_activation(learn.loss_func, single, vocab),
         exclusive=list(getattr(result, 'exclusive', None) or []), rule=rule.facts(), calibration=fitted,
         input=dict(size=learn.settings['size'], bands=list(chips.bands or ('red', 'green', 'blue')),
+                   pixels=_usual_pixels(chips),
                    limits=None if chips.limits is None else [[float(v) for v in o] for o in chips.limits]),
         bs=learn.dls.valid.bs, scores=result.scores, headline=result.headline(), trained_on=of | trained_on,
         tags={str(t): {k: None if v != v else float(v) for k, v in row.items()} for t, row in result.table.iterrows()}

@@ -34,7 +34,7 @@ __all__ = ['GOOD', 'BAD', 'MISSED', 'BLUE', 'PURPLE', 'QUIET', 'figure', 'plain_
 def _pixels(chips, rows, size):
     "The chips at `rows` as arrays; one that cannot be read is grey (`planet-data verify` says why)."
     def pixels(path):
-        try: return as_array(open_chip(path, size))
+        try: return as_array(open_chip(path, size, chips.limits), chips.bands)
         except Exception: return np.full((size, size, 3), 200, dtype=np.uint8)
     return [pixels(chips.paths[row]) for row in rows]
 
@@ -82,9 +82,9 @@ def chip_grid(chips, # arrays `(height, width, 3)`, uint8, or floats between 0 a
 def batch_grid(dls, # multi-label or single-label `DataLoaders` of chips
                n:int=8, # chips to show
               ) -> Figure:
-    "A training batch as the learner gets it, after data augmentation, with its tags."
-    shown = dls.decode_batch(dls.one_batch(), max_n=n)
-    return chip_grid([as_array(x) for x, _ in shown], [[y] if isinstance(y, str) else list(y) for _, y in shown])
+    "A training batch as the learner gets it, after data augmentation, with its tags; bands beyond RGB in false colour."
+    shown, bands = dls.decode_batch(dls.one_batch(), max_n=n), getattr(dls, 'bands', None)
+    return chip_grid([as_array(x, bands) for x, _ in shown], [[y] if isinstance(y, str) else list(y) for _, y in shown])
 
 # ---- training and predictions
 

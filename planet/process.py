@@ -11,7 +11,7 @@ def _runs_command():
     "Whether this is a command of ours: its main file names `script` or `run_command`, or is an installed `planet-...`."
     frame = sys._getframe()
     while frame and frame.f_globals.get('__name__') != '__main__': frame = frame.f_back
-    return frame is not None and (bool({'script', 'run_command'} & set(frame.f_code.co_names))
+    return frame is not None and (bool({'script', 'run_command', 'run_one'} & set(frame.f_code.co_names))
                                   or os.path.basename(sys.argv[0]).startswith('planet-'))
 
 def _name(signum): return 'interrupted' if signum == signal.SIGINT else f'stopped by {signal.Signals(signum).name}'

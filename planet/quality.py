@@ -99,6 +99,15 @@ def check_names(names:list) -> list[Finding]:
     found = f"{count(len(twice), 'chip')} named more than once"
     return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
 
+def check_groups(names:list, # image names
+                 groups:list, # the group of each, as the table has it
+                ) -> list[Finding]:
+    "Chips without a group where others have one: a split could not keep them with their scene."
+    lacking = [name for name, group in zip(names, groups) if not str(group).strip() or str(group).casefold() in NOTHING]
+    found = f"{len(lacking):,} of {len(names):,} chips have no group"
+    return [Finding('groups', found, 'FAULT', lacking, "write one for each; a chip that is alone has its own")
+            ]*bool(lacking)
+
 NOTHING = 'nan', 'na', 'n/a', 'none', 'null', 'nil', 'missing', 'undefined', 'unlabeled', 'unlabelled'
 # letters of Cyrillic and Greek that look like Latin ones
 LATIN = str.maketrans('аеорсухіјѕкмтвноαορυ', 'aeopcyxijskmtbhoaopu')
@@ -163,7 +172,9 @@ def remedy(bad) -> str:
              'mode ': "save them as RGB or grey of 8 bits",
              'a pointer': "fetch the images themselves (git lfs pull)",
              'not a regular': "put the images themselves there", 'No such': "put the images themselves there"}
-    todo = [next((do for start, do in known.items() if why.startswith(start)), "fetch them again") for why in bad]
+    bands = "name the bands to train on (`bands`), or save them as RGB or grey of 8 bits"
+    todo = [bands if re.match(r'mode of \d+ bands of', why) else
+            next((do for start, do in known.items() if why.startswith(start)), "fetch them again") for why in bad]
     return ', '.join(dict.fromkeys(todo))
 
 def check_readable(names:list, # of all chips
@@ -194,8 +205,9 @@ def check_images(names:list, # of the chips, as a user knows them
         add('sizes', f'{len(sizes)} of them, {some([f"{size} {c:,}" for size, c in sizes])}; odd', 'note',
             said(odd, 'size'), "each is cropped and scaled to one square")
     top = max((infos[i].top for i in read), default=255)
-    if 0 < top < 64: add('values', f"no value above {top} of 255 in any image, as where 12 bits are stored in 16",
-                         'note', [], "scale them to 8 bits, or state the range of values (`limits` of `from_folder`)")
+    if 0 < top < 64:
+        todo = "scale them to 8 bits, or state the range of values (`limits` of `from_folder`; `bands` measures it)"
+        add('values', f"no value above {top} of 255 in any image, as where 12 bits are stored in 16", 'note', [], todo)
     if modes: add('modes', ', '.join(f'{m} {c:,}' + (f': {REMARKS[m]}' if m in REMARKS else '') for m, c in modes),
                   'ok' if {m for m, _ in modes} <= {'RGB', 'CMYK'} else 'note')
     return found

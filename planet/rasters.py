@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
+from planet.bands import band_name
 from planet.cli import UserError, near_names
 
 __all__ = ['GDAL', 'INSTALL', 'check_installed', 'Raster', 'open_raster', 'Reader', 'find_bands', 'overview',
@@ -111,7 +112,7 @@ def open_raster(path) -> Raster: # its facts; no handle stays open
             if 'palette' in colours: raise UserError(f'{path} has a colour table: make it RGB first '
                                                      f'(gdal_translate -expand rgb {path} OUT.tif)')
             _georeference(path, src)
-            names = tuple((d or ('' if c in ('undefined', 'gray', 'grey') else c)).strip().lower()
+            names = tuple(band_name(d or ('' if c in ('undefined', 'gray', 'grey') else c))
                           for d, c in zip(src.descriptions, colours))
             flags = {f for flags in src.mask_flag_enums for f in flags}
             at = os.stat(path) if os.path.exists(path) else None
@@ -125,6 +126,7 @@ def open_raster(path) -> Raster: # its facts; no handle stays open
 def find_bands(raster:Raster,
                wanted=None, # the model's bands, names in its order; None: red, green, blue
                given=None, # names or numbers from 1 up, in the model's order: a list, or text with commas
+               limits=None, # of the model: a third row says where its bands were in the training chips' files
               ) -> tuple: # numbers from 1 up
     "The numbers of the bands that a model needs, by name or number; `UserError` where the file cannot tell."
     wanted = tuple(str(b).lower() for b in wanted or RGB)
@@ -144,7 +146,9 @@ def find_bands(raster:Raster,
         return tuple(found)
     if all(raster.names.count(b) == 1 for b in wanted): return tuple(raster.names.index(b) + 1 for b in wanted)
     pictures = [i for i, n in enumerate(raster.names, 1) if n != 'alpha']
-    if len(pictures) == len(wanted) and not any(raster.names[i-1] for i in pictures): return tuple(pictures)
+    places = [int(p) for p in limits[2]] if limits is not None and len(limits) > 2 else range(len(wanted))
+    if len(pictures) == len(wanted) > max(places) and not any(raster.names[i-1] for i in pictures):
+        return tuple(pictures[p] for p in places)
     raise UserError(f"{raster.path} has the bands {there}, and the model takes {', '.join(wanted)}: say which they are "
                     f"with `bands`, names or numbers in the model's order", None)
 
@@ -218,6 +222,7 @@ def stretch(raster:Raster, bands,
            ): # values `(2, bands)`, or None for 8 bits as they are
     "Which values of a scene become 0 and 255; `UserError` where they are unlike a model's and `scale` says nothing."
     n, kind = len(bands), np.dtype(raster.dtype)
+    if limits is not None: limits = limits[:2] # `bands` are in the model's order already
     if scale is None or scale == '':
         if limits is not None or kind == np.uint8: return limits
         raise UserError(f'{raster.path} has values of {kind}, and the model was trained on 8 bits: give `scale`, '

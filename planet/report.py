@@ -7,6 +7,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 from planet import page, plots, result_plots
+from planet.figures import shown_bands
 from planet.gradcam import grad_cam
 from planet.results import ClassResult, TagsResult
 from planet.run_files import Missing, read_run
@@ -57,6 +58,7 @@ def scores(run):
     table = page.table(['score', 'this run', 'best constant', '95 % interval'],
                        [(label, number(v), number(b), f'{i[0]:.3f} to {i[1]:.3f}' if i else '–')
                         for _, label, v, b, i in rows])
+    if covers := run.record.get('statement'): table += _p(covers)
     drawn = [r[1:] for r in rows if r[2] is not None and 0 <= r[2] <= 1 and 'loss' not in r[0]]
     if not drawn: return table
     return page.figures((result_plots.score_intervals(drawn, WIDTH), 'Scores with their intervals, and what each has '
@@ -89,7 +91,9 @@ def sheet(run):
     "A random sample of validation chips with their outcomes."
     run.decisions()
     rows = np.sort(np.random.default_rng(42).permutation(len(run.names))[:SHEET])
-    return (_p(f'{len(rows)} of the {run.things}, drawn at random.') + LEGEND + _no_pictures(run, rows)
+    false = 'Shown in false colour: near infrared, red and green as red, green and blue.'
+    colours = _p(false) if run.bands and run.bands[shown_bands(run.bands)[0]] == 'nir' else ''
+    return (_p(f'{len(rows)} of the {run.things}, drawn at random.') + colours + LEGEND + _no_pictures(run, rows)
             + page.cards(run.card(row) for row in rows))
 
 def worst(run):

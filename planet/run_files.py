@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from planet import page
+from planet.bands import recorded_bands
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.figures import as_array
@@ -32,6 +33,7 @@ class RunFiles:
     groups:list = None # of each chip: equal for duplicates and chips of one scene
     files:dict = field(default_factory=dict) # name -> image file
     limits:list = None # of the images, as `open_chip` takes them
+    bands:list = None # of the images, as `Chips` names them
     learn:object = None # trained
     notes:list = field(default_factory=list) # what a reader should know of these files
 
@@ -68,7 +70,7 @@ class RunFiles:
 
     def pixels(self, row):
         "A chip's picture, or `None` where it cannot be read."
-        try: return as_array(open_chip(self.files[self.names[row]], SIZE, self.limits))
+        try: return as_array(open_chip(self.files[self.names[row]], SIZE, self.limits), self.bands)
         except Exception: return None # gone or broken: the page says which
 
     def card(self, row, note='', lines=None):
@@ -131,10 +133,11 @@ def _find_pictures(run, chips):
     "The image files of the validation chips, and their tags where the run's folder has none."
     data, options = run.record.get('data') or {}, run.record.get('options') or {}
     if chips is None and data.get('folder'):
-        try: chips = from_folder(data['folder'], label_delim=options.get('label_delim') or '')
+        try: chips = recorded_bands(from_folder(data['folder'], label_delim=options.get('label_delim') or ''), data)
         except Exception: return # moved or deleted: sections say so
     if chips is None: return
-    run.files, run.limits = dict(zip(map(str, chips.table.image_name), chips.paths)), chips.limits
+    run.files = dict(zip(map(str, chips.table.image_name), chips.paths))
+    run.limits, run.bands = chips.limits, chips.bands
     if run.truth is None and run.probs is not None and set(run.vocab) <= set(chips.vocab):
         rows = {str(name): i for i, name in enumerate(chips.table.image_name)}
         if not set(run.names) <= set(rows): return

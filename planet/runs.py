@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError, say
+from planet.distributed import scratch
 from planet.locks import locked
 from planet.model_files import cannot_be_saved, save_model
 from planet.process import ignored_signals, plain_text
@@ -41,7 +42,7 @@ class Run:
                  out=None, # that folder, where `options` has none
                 ):
         self.experiment, self.options = experiment, dict(options)
-        self.home = Path(out or self.options.get('out') or 'runs').expanduser()/experiment
+        self.home = Path(scratch() or out or self.options.get('out') or 'runs').expanduser()/experiment
         self.start, self.facts, self.checkpoints, self.saved = time.time(), {}, None, None
         self.learn = self.chips = None
         self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()
@@ -98,6 +99,11 @@ class Run:
         self.facts['resumed'] = [*facts.get('resumed', []), self.saved.name if self.saved else 'start']
         self.stages, self.start = facts.get('stages', {}), self.start - facts.get('seconds', 0)
 
+    @property
+    def threads(self) -> int: # 0 where a run begins
+        "The number of threads that a resumed run had: with others sums come out in other bits."
+        return (self.facts.get('device') or {}).get('threads', 0) if self.options.get('resume') else 0
+
     def __exit__(self, kind, error, trace):
         self.stage(None)
         with ignored_signals(), self.context: # a second Ctrl-C comes when the record is written
@@ -114,8 +120,8 @@ class Run:
 
     def fail(self, kind, error):
         "Finish the record of a run that did not get to its end, and tell the error how to resume."
-        from planet.callbacks import Diverged
         from planet.checkpoint_files import find_checkpoints
+        from planet.divergence import Diverged
         status = 'interrupted' if issubclass(kind, (KeyboardInterrupt, SystemExit)) else 'failed'
         if issubclass(kind, Diverged): status = 'diverged'
         told = plain_text(error) if issubclass(kind, UserError) else f'{kind.__name__}: {plain_text(error)}'
@@ -124,8 +130,9 @@ class Run:
             self.write_history()
             self.update(status=status, error=None if status == 'interrupted' else told)
         error.kept = str(self.path) # for the command line, which says where the rest lies
-        if not (saved := find_checkpoints(self.path/'checkpoint')): return # it was asked for none
-        if status == 'diverged': error.kept += f', and the last good epoch in {saved[-1]}'
+        saved = find_checkpoints(self.path/'checkpoint')
+        if not saved and not self.facts.get('folds'): return # it was asked for none
+        if status == 'diverged' and saved: error.kept += f', and the last good epoch in {saved[-1]}'
         else: error.kept += f'; to resume: {resume_command(self.facts.get("command"), self.path)}'
 
     # ---- the record
@@ -187,10 +194,10 @@ class Run:
             part.unlink(missing_ok=True)
 
     def model(self, learn, result):
-        "Save a tagger of chips as a model folder; fastai's `learner.pkl` where it is asked for, or is all there can be."
+        "Save a tagger of chips as a model folder, and fastai's `learner.pkl` if asked for, or if it is the only way."
         why = cannot_be_saved(learn, self.chips)
         if not why:
-            data = {k: self.options[k] for k in ('data', 'seed', 'epochs', 'freeze_epochs', 'loss') if k in self.options}
+            data = {k: v for k, v in self.options.items() if k in ('data', 'seed', 'epochs', 'freeze_epochs', 'loss')}
             save_model(self.path/'model', learn, result, self.chips, warnings=self.facts.get('warnings', []),
                        experiment=self.experiment, run=self.path.name, **data)
             if not self.options.get('pickle'): return

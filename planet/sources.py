@@ -1,7 +1,10 @@
 "Find the chips that `data` names: a registry of sources, one line each, every one of which yields `Chips`."
+from pathlib import Path
 from planet import amazon
+from planet.bands import choose_bands
 from planet.chips import TABLES, Chips, from_folder
-from planet.cli import UserError, progress, say
+from planet.cli import UserError, near_names, progress, say
+from planet.public_sets import PUBLIC
 
 __all__ = ['SOURCES', 'find_chips']
 
@@ -23,7 +26,7 @@ def competition() -> Chips:
     "The competition's chips in `data/planet`."
     return from_folder(amazon.folder, "the competition's chips")
 
-SOURCES = dict(sample=sample, synthetic=synthetic, competition=competition) # name -> function that yields `Chips`
+SOURCES = dict(sample=sample, synthetic=synthetic, competition=competition, **PUBLIC) # name -> what yields `Chips`
 
 def _best():
     "The best chips there are without an account, and how to get better ones."
@@ -36,10 +39,16 @@ def _best():
 def find_chips(
     data:str='auto', # `auto`, a name in `SOURCES`, or a folder with a label table and images
     label_delim:str='', # what separates the tags of a chip in a folder's table, as in `from_folder`
+    bands:str='', # of GeoTIFF chips, by name or number: `red,green,blue,nir`, `3,2,1` or `all`; '': red, green, blue
 ) -> Chips:
     "Find the chips that `data` names; says which were taken, how their table was read, and how to get better ones."
     if data == 'auto': chips, better = _best()
-    else: chips, better = SOURCES[data]() if data in SOURCES else from_folder(data, label_delim=label_delim), ''
+    elif data in SOURCES: chips, better = SOURCES[data](), ''
+    else:
+        near = near_names(data, SOURCES) if Path(data).name == data and not Path(data).exists() else ''
+        try: chips, better = from_folder(data, label_delim=label_delim), ''
+        except UserError as e: raise UserError(f'{e}{near}') from None
+    chips = choose_bands(chips, bands or getattr(SOURCES.get(data), 'bands', ''))
     first, *notes = chips.describe()
     say(f'data: {first}{better}', *(f'data: {note}' for note in notes))
     return chips

@@ -27,17 +27,33 @@ def read_bands(data:bytes, # of an image file
         level = log.level
         log.setLevel(logging.CRITICAL)
         try: bands = tifffile.imread(io.BytesIO(data))
+        except ValueError as e:
+            if 'imagecodecs' not in str(e): raise
+            bands = _by_gdal(data) # compressed in a way that tifffile alone does not read, such as LZW
         finally: log.setLevel(level)
     if not bands.size: raise ValueError('no picture in it')
     if bands.ndim == 2: return bands[..., None]
     if bands.ndim == 3 and bands.shape[0] < min(bands.shape[1:]): return bands.transpose(1, 2, 0) # a plane a band
     return bands
 
+def _by_gdal(data):
+    try:
+        from rasterio.io import MemoryFile
+    except ImportError:
+        raise ValueError("compressed in a way that needs rasterio to read: pip install 'planet-chips[geo]'") from None
+    with MemoryFile(data) as file, file.open() as f: return f.read().transpose(1, 2, 0)
+
 def scale_bands(bands:np.ndarray, # `(height, width, bands)`
-                limits, # the values `(2, bands)` that become 0 and 255
+                limits, # values `(2, bands)` that become 0 and 255; a third row: positions of the bands in the file
                ) -> np.ndarray: # uint8
-    "Scale each band linearly from its stated range to 8 bits; what lies outside is clipped, and NaN becomes 0."
-    low, high = np.asarray(limits, dtype=np.float32)
+    """Scale each band linearly from its stated range to 8 bits; what lies outside is clipped, and NaN becomes 0.
+
+    With a third row of `limits` only the bands at those positions (from 0) are taken, in that order. """
+    low, high, *at = np.asarray(limits, dtype=np.float32)
+    if at and bands.ndim == 3:
+        at = at[0].astype(int)
+        if at.max() >= bands.shape[2]: raise ValueError(f'{bands.shape[2]} bands, and band {at.max()+1} is asked for')
+        bands = bands[..., at]
     if bands.ndim != 3 or bands.shape[2] != len(low):
         raise ValueError(f'shape {bands.shape}, and limits of {len(low)} bands')
     return (255*np.nan_to_num(((bands.astype(np.float32)-low)/(high-low)).clip(0, 1))).round().astype(np.uint8)

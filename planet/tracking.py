@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback
 from fastai.torch_core import no_random
-from planet.callbacks import Diverged, History
+from planet.callbacks import History
+from planet.divergence import Diverged
 from planet.figures import as_array
 from planet.metrics import threshold_curve
 from planet.records import read_record
@@ -153,7 +154,7 @@ class Tracking(History):
         "The validation chip at `row` as the learner sees it, a PIL image; `None` where it cannot be had."
         from PIL import Image
         try:
-            with no_random(): pixels = as_array(self.valid[int(row)][0])
+            with no_random(): pixels = as_array(self.valid[int(row)][0], getattr(self.dls, 'bands', None))
         except Exception: return None # its file has gone: no reason to leave out the rest
         return Image.fromarray((pixels*255).round().astype(np.uint8) if pixels.dtype.kind == 'f' else pixels)
 

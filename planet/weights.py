@@ -6,7 +6,8 @@ from urllib.request import Request, urlopen
 import torch
 from planet.cli import UserError, say
 
-__all__ = ['short_timeouts', 'hub_files', 'is_readable', 'read_weights', 'fit_state', 'misfits', 'without']
+__all__ = ['short_timeouts', 'hub_files', 'is_readable', 'read_weights', 'widen_first', 'widen_model',
+           'colour_positions', 'fit_state', 'misfits', 'without']
 
 CONNECT_SECONDS = 5 # patience with a network
 
@@ -130,6 +131,33 @@ def first_channels(state, want):
     if a is None or a.ndim != 4 or a.shape[1] == b.shape[1]: return None
     if (a.shape[0], *a.shape[2:]) == (b.shape[0], *b.shape[2:]): return key, a.shape[1], b.shape[1]
 
+def widen_first(
+    weight, # of a first convolution: `(out, 3, height, width)`, for red, green and blue
+    channels:int, # that images have
+    colours=(0, 1, 2), # positions of red, green and blue among them; `None` for one that they lack
+): # `(out, channels, height, width)`
+    "Widen a first convolution: colours keep their weights, other bands get the colours' mean; scaled as timm does."
+    wide = weight.mean(1, keepdim=True).repeat(1, channels, 1, 1)
+    for i, at in enumerate(colours):
+        if at is not None and at < channels: wide[:, at] = weight[:, i]
+    return wide*3/channels # so that the output keeps its size
+
+def widen_model(
+    model, # whose images have other bands than red, green and blue
+    rgb, # the same network with pretrained weights, for three
+    colours, # as in `widen_first`
+):
+    "Give a network's first convolution the pretrained weights for red, green and blue, widened to its bands."
+    own, given = (next(m for m in o.modules() if isinstance(m, torch.nn.Conv2d)).weight for o in (model, rgb))
+    with torch.no_grad(): own.copy_(widen_first(given.to(own), own.shape[1], colours))
+
+def colour_positions(
+    bands, # names of an image's bands
+) -> tuple: # positions of red, green and blue among them; `None` for one that is not there
+    "Where the colours are that a network's pretrained weights expect; of unnamed bands the first three."
+    if not {'red', 'green', 'blue'} & set(bands): return 0, 1, 2
+    return tuple(list(bands).index(c) if c in bands else None for c in ('red', 'green', 'blue'))
+
 def fit_state(
     state:dict, # from `read_weights`
     want:dict, # the model's own state dict
@@ -137,6 +165,7 @@ def fit_state(
     path='', name='', # of the file and of the model, for messages
     convert=None, # the model's own reader of other formats of its weights: `convert(state)`
     models_of=lambda state: [], # names of models that the weights would fit
+    colours=(0, 1, 2), # positions of red, green and blue among the model's channels, as in `widen_first`
 ) -> dict: # those that are to be loaded
     """Match a state dict to a model: strip known prefixes, and say so; adapt a first convolution of 3 channels.
 
@@ -147,9 +176,10 @@ def fit_state(
         for change in (None, convert) if convert else (None,):
             try: have = without(change(dict(found)) if change else found, classifier)
             except Exception: continue # the reader of another format
-            if (differs := first_channels(have, want)) and differs[1] == 3:
-                from timm.models import adapt_input_conv
-                have = have | {differs[0]: adapt_input_conv(differs[2], have[differs[0]])}
+            first = next((k for k, v in want.items() if v.ndim == 4), None)
+            if first in have and have[first].ndim == 4 and have[first].shape[1] == 3 and (
+                    want[first].shape[1] != 3 or tuple(colours) != (0, 1, 2)):
+                have = have | {first: widen_first(have[first], want[first].shape[1], colours)}
             odd = misfits(want, have)
             if not odd:
                 if prefix: say(f'weights: {path}: names begin with {prefix}, which is left off')

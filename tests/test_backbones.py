@@ -14,10 +14,10 @@ from planet.backbones import Backbone, find_arch, find_backbone
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import tags_dls
-from planet.images import ChipStore
 from planet.learner import chip_learner, fine_tune
 from planet.losses import BinaryCrossEntropyLoss
 from planet.splits import random_split
+from planet.store import ChipStore
 from planet.weights import fit_state, read_weights, short_timeouts
 
 @pytest.fixture(scope='module')

@@ -11,6 +11,7 @@ from PIL import Image
 from planet import images
 from planet.cli import UserError
 from planet.data import load_chips
+from planet.store import ChipStore
 from planet.tools import planet_data as commands, verify as check
 from planet.tools.stats import count_tags, stats
 from planet.tools.verify import verify
@@ -218,7 +219,7 @@ def test_equal_pixels_in_other_bytes_and_formats(tmp_path):
     first = images.same_pixels(paths)
     assert first.tolist() == [0, *(i//2*2+1 for i in range(78)), 0, 80, 80, 82, 83, 84, 80]
     assert (images.same_pixels(paths, [images.read_info(p) for p in paths]) == first).all()
-    store = images.ChipStore(paths, 16) # what it read while decoding does as well
+    store = ChipStore(paths, 16) # what it read while decoding does as well
     assert (images.same_pixels(paths, [store.infos[p] for p in paths]) == first).all()
 
 def test_pictures_that_agree_only_when_small(folder):

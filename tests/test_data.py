@@ -12,8 +12,9 @@ from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import only_of, tags_dls, weather_chips, weather_dls
-from planet.images import ChipStore, open_chip
+from planet.images import open_chip
 from planet.splits import random_split, split_chips
+from planet.store import ChipStore
 
 root = Path(__file__).resolve().parent.parent
 
@@ -56,9 +57,8 @@ def test_a_chip_that_is_not_square_is_cropped():
 def test_store_serves_what_open_chip_gives(chips, store):
     for path in chips.paths[:5]: torch.testing.assert_close(store[path], open_chip(path, 32))
 
-def test_store_without_room_decodes_each_time(chips, monkeypatch):
-    monkeypatch.setattr('planet.images._free_memory', lambda: 0)
-    small = ChipStore(chips.paths, 32)
+def test_store_without_room_decodes_each_time(chips):
+    small = ChipStore(chips.paths, 32, where='none')
     assert len(small.pixels) == 0
     torch.testing.assert_close(small[chips.paths[3]], open_chip(chips.paths[3], 32))
 
@@ -77,7 +77,7 @@ import sys, torch
 def main():
     from planet.chips import from_folder
     from planet.data import tags_dls
-    from planet.images import ChipStore
+    from planet.store import ChipStore
     from planet.splits import random_split
     chips = from_folder({str(chips.root)!r})
     store = ChipStore(chips.paths, 32)
@@ -116,7 +116,7 @@ def test_training_chips_turn_and_validation_chips_do_not(chips, store):
     def turned(path):
         return {torch.rot90(f, k, (1, 2)).numpy().tobytes() for k in range(4)
                 for f in (store[path], store[path].flip(2))}
-    set_seed(1) # 60 draws of 8 views miss one in half a percent of the runs
+    set_seed(2) # 60 draws of 8 views miss one in half a percent of the runs
     dls = tags_dls(chips[range(3)], store, random_split(chips[range(3)], .4))
     one, two = dls.train_ds.items
     assert views(dls.train) == turned(one) | turned(two) and len(turned(one)) == 8

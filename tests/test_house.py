@@ -16,29 +16,42 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = '''
 tools
 course
+app
 scenes
 scene_jobs scene_files tag_map areas windows engines
-submission tagging export guarantees
-inference
+submission export guarantees tag_inputs tag_files
+inference runtimes
 tracking
+crossval
 runs
-report
-run_files records comparison model_files model_card
+report explain
+run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
-learner
+recipes kernel_ridge
+frozen
+learner stock
+pooling
 checkpoints
+divergence threads
 callbacks backbones checkpoint_files gradcam
 weights
 data
+loading
 sources
+public_sets
 download
 synthetic
+neighbours
 splits
-split_files
-images tiffs rasters
-chips tables
+split_files borders
+store
+store_files
+images bands rasters
+label_errors
+chips tables tiffs
 separators
+stacking
 calibration metrics decisions resampling rules
 checks
 losses
@@ -48,6 +61,7 @@ figures
 files
 locks
 provenance
+distributed
 options
 trackers
 cli process

@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 from planet import images
 from planet.chips import from_folder
 from planet.cli import UserError
-from planet.images import ChipStore, check_chips, open_chip, read_info
+from planet.images import check_chips, open_chip, read_info
+from planet.store import ChipStore
 
 def noise(shape=(40, 40, 3), seed=0): return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
 def ramp(): return np.linspace(0, 65535, 64*64).round().astype(np.uint16).reshape(64, 64)

@@ -13,7 +13,6 @@ from planet.amazon import WEATHER
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import tags_dls, weather_chips, weather_dls
-from planet.images import ChipStore
 from planet.learner import (
     LOSSES,
     base_rates,
@@ -27,6 +26,7 @@ from planet.learner import (
 )
 from planet.losses import BinaryCrossEntropyLoss
 from planet.splits import random_split
+from planet.store import ChipStore
 from planet.weights import read_weights
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,6 @@ import pytest
 import torch
 from planet.chips import from_folder
 from planet.cli import UserError
-from planet.images import ChipStore
 from planet.provenance import (
     command_line,
     data_fingerprint,
@@ -23,6 +22,7 @@ from planet.provenance import (
 from planet.results import ClassResult, Likeliest, TagsResult
 from planet.runs import Run
 from planet.splits import random_split
+from planet.store import ChipStore
 
 def record_of(run): return json.loads((run.path/'record.json').read_text())
 

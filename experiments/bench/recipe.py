@@ -10,30 +10,12 @@ validation probabilities.
 """
 from time import perf_counter
 from planet.cli import say, script
-from planet.options import RUN_OPTIONS, chip_options, delegates, options
+from planet.options import RECIPE_OPTIONS, RUN_OPTIONS, chip_options, delegates, options
 
 def stock(chips, split, o):
     "Stock fastai, trained."
-    from fastai.vision.all import (
-        DataBlock,
-        DihedralItem,
-        ImageBlock,
-        MultiCategoryBlock,
-        Normalize,
-        Resize,
-        imagenet_stats,
-        vision_learner,
-    )
-    from planet.backbones import find_backbone
-    from planet.data import LabelOf
-    from planet.weights import read_weights
-    block = DataBlock((ImageBlock, MultiCategoryBlock(vocab=chips.vocab)), get_y=LabelOf(chips.paths, chips.table.tags),
-                      splitter=lambda paths: (split.train, split.valid), item_tfms=[Resize(o.size), DihedralItem()],
-                      batch_tfms=Normalize.from_stats(*imagenet_stats))
-    dls = block.dataloaders(chips.paths, bs=o.bs, num_workers=o.workers)
-    backbone = find_backbone(o.arch)
-    learn = vision_learner(dls, backbone.arch, pretrained=o.weights == 'imagenet')
-    if o.weights not in ('imagenet', 'none'): backbone.load(learn, o.size, 3, read_weights(o.weights), o.weights)
+    from planet.stock import stock_learner
+    learn = stock_learner(chips, split, o.size, o.bs, o.workers, o.arch, o.weights)
     with learn.no_bar(), learn.no_logging(): learn.fine_tune(o.epochs, base_lr=o.lr, freeze_epochs=o.freeze_epochs)
     return learn
 
@@ -41,15 +23,15 @@ def ours(chips, split, o):
     "The main experiment's recipe, trained."
     from planet.callbacks import History
     from planet.data import tags_dls
-    from planet.images import ChipStore
     from planet.learner import chip_learner, find_loss
+    from planet.store import ChipStore
     dls = tags_dls(chips, ChipStore(chips.paths, o.size), split, o.bs, o.workers)
     learn = chip_learner(dls, o.arch, o.weights, find_loss('bce', chips.vocab, o.thresh)).remove_cb(History)
     with learn.no_bar(), learn.no_logging(): learn.fine_tune(o.epochs, base_lr=o.lr, freeze_epochs=o.freeze_epochs)
     return learn
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
 def main(
     weights:str='imagenet', # where both backbones start: imagenet, none, or a .safetensors or .pth file
     thresh:float=0.2, # a tag is predicted above this probability

@@ -27,9 +27,10 @@ from ..callbacks import one_table, quiet
 from ..chips import Chips
 from .digits import class_captions
 from ..files import existing_folder, images_in
-from ..images import ChipStore, check_chips, open_chip, open_image
+from ..images import check_chips, open_chip, open_image
 from ..plots import BLUE, figure, grid, plain_axes
 from ..runs import scores_report
+from ..store import ChipStore
 
 # %% ../../nbs/11_pets.ipynb #pets-folder
 def find_folder(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from planet.cli import UserError, say
 from planet.download.progress import ByteProgress, DiskTooSmall, need_space, size_text
 
-__all__ = ['Passing', 'download', 'open_url', 'retry_after', 'wait_for', 'cause']
+__all__ = ['Passing', 'download', 'open_url', 'file_md5', 'retry_after', 'wait_for', 'cause']
 
 SECONDS = 5, 60 # to wait for a connection, and for the next byte
 PATIENCE = 3600 # the longest wait that a server may ask for with 429, in seconds
@@ -161,7 +161,7 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
             raise DiskTooSmall(f"the disk of {path.parent} is full at {size_text(part.stat().st_size)} of {path.name}: "
                                "free some space and run the same command again, it goes on from there") from None
     wrong = f'{part.stat().st_size:,} bytes for {total:,}' if total is not None and part.stat().st_size != total else ''
-    if md5 and not wrong and _file_md5(part) != md5: wrong = 'its md5 is another'
+    if md5 and not wrong and file_md5(part) != md5: wrong = 'its md5 is another'
     if not wrong and check: wrong = check(part)
     if wrong:
         part.unlink()
@@ -174,7 +174,8 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
     if seconds > 2: say(f'fetched {path.name}: {size_text(path.stat().st_size)} in {seconds:.0f} s')
     return path
 
-def _file_md5(path):
+def file_md5(path) -> str:
+    "The md5 of a file, in hex."
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, 'rb') as f:
         while block := f.read(1 << 20): digest.update(block)

@@ -163,6 +163,25 @@ class Account:
                   f'dataset {dataset}')
         return self.response
 
+    def submit(self, path, # a submission's file
+               message:str, competition:str=COMPETITION):
+        "Upload a submission; returns its number, or `None` where the client does not tell it."
+        ask = partial(self.api.competition_submit, str(path), message, competition, quiet=True)
+        answer = self._ask(ask, f'the upload to {competition}', f'{PAGE}{competition}/rules')
+        said = ' '.join(str(getattr(answer, 'message', '') or answer).split())
+        if answer is None or 'could not submit' in said.lower():
+            raise KaggleError('not sent', f'{path} could not be uploaded ({said[:120]}): run this again')
+        return getattr(answer, 'ref', None) or None
+
+    def submitted(self, ref, message:str, competition:str=COMPETITION) -> dict:
+        "What Kaggle says of a submission, by its number or else its message: the newest; empty where it lists none."
+        found = self._ask(lambda: self.api.competition_submissions(competition), f'submissions to {competition}')
+        same = [s for s in found or [] if (s.ref == ref if ref else s.description == message)]
+        if not same: return {}
+        status = str(getattr(same[0].status, 'name', same[0].status)).lower()
+        return dict(ref=same[0].ref, status=status, error=same[0].error_description or '',
+                    public_score=same[0].public_score or '', private_score=same[0].private_score or '')
+
 def _with_timeout(send):
     def timed(request, **kwargs): return send(request, **{**kwargs, 'timeout': kwargs.get('timeout') or SECONDS})
     return timed

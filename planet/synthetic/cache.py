@@ -12,19 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from planet.cli import UserError, progress as cli_progress
+from planet.files import cache_folder
 from planet.locks import locked
 
 __all__ = ['cache_folder', 'draw_folder', 'cached_folder', 'remove_stale']
 
 DAY = 24*3600 # seconds after which nobody is expected to go on with what a dead process left
 KINDS = 'synthetic', 'clearings', 'pets'
-
-def cache_folder(
-    cache=None, # folder of caches; default $PLANET_CACHE, else $XDG_CACHE_HOME/planet, else ~/.cache/planet
-) -> Path:
-    "The folder in which whatever is drawn by code is kept."
-    env = os.environ.get
-    return Path(cache or env('PLANET_CACHE') or Path(env('XDG_CACHE_HOME') or '~/.cache')/'planet').expanduser()
 
 def _part(path): return path.with_name(f'.{path.name}.part')
 

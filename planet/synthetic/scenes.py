@@ -228,7 +228,7 @@ def _joined(names, pairs):
     "(name, group) of each: pairs are in one group"
     group = {name: name for name in names}
     def root(name):
-        while group[name] != name: name = group[name] = group[group[name]]
+        while group[name] != name: name = group[name]
         return name
     for one, other, _ in pairs: group[root(other)] = root(one)
     return [(name, root(name)) for name in names]

@@ -7,10 +7,11 @@ from planet.cli import UserError, near_names
 from planet.download.complete import chips_fault
 from planet.download.fastai_sets import FASTAI, fastai_set
 from planet.download.progress import DiskTooSmall
+from planet.public_sets import PUBLIC
 
 __all__ = ['get']
 
-WHAT = 'kaggle', *FASTAI, 'titanic', 'synthetic'
+WHAT = 'kaggle', 'hf', *FASTAI, 'titanic', 'synthetic'
 
 def _synthetic(to):
     from planet.synthetic.chips import synthetic_folder, write_chips
@@ -39,17 +40,24 @@ def _disk_errors(what, to):
             raise UserError(f'cannot read {at} ({e.strerror}): make it readable (chmod u+r) or be its owner') from None
         raise UserError(f"cannot write {at} ({e.strerror}): name a folder that you may write {where}") from None
 
-def get(what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
-        to:str='', # the folder to make; by default data/planet, data/titanic, or fastai's or our own cache
+def get(what:str, # kaggle, hf, ucmerced, eurosat, bigearthnet, sample, tiny, pets, titanic, mnist, biwi or synthetic
+        to:str='', # the folder to make; by default data/planet, data/NAME, or fastai's or our own cache
         tif:bool=False, # kaggle: the four-band TIFFs as well
-        dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name)
+        dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name); hf: from this one of the hub
+        bands:str='', # bigearthnet: the bands to keep, or all; by default B04,B03,B02,B08
        ) -> Path: # the folder that holds it
     "Download a data set, check and unpack it; `UserError` says what to do where that fails."
-    if what not in WHAT:
-        raise UserError(f"there is no {what} to get{near_names(what, WHAT)} (there are {', '.join(WHAT)})")
-    for option, given in (('tif', tif), ('dataset', dataset)):
-        if given and what != 'kaggle': raise UserError(f'is for kaggle alone, not for {what}', option=option)
+    if what not in (known := (*WHAT, *PUBLIC)):
+        raise UserError(f"there is no {what} to get{near_names(what, known)} (there are {', '.join(known)})")
+    of = dict(tif=(tif, ['kaggle']), dataset=(dataset, ['kaggle', 'hf']), bands=(bands, ['bigearthnet']))
+    for option, (given, those) in of.items():
+        if given and what not in those:
+            raise UserError(f"is for {' and '.join(those)} alone, not for {what}", option=option)
     with _disk_errors(what, to):
+        if what in PUBLIC: return PUBLIC[what].get(to, bands)
+        if what == 'hf':
+            from planet.download import hub
+            return hub.get_hub(to or None, dataset or hub.DATASET)
         if what in FASTAI: return fastai_set(what, to)
         if what == 'synthetic': return _synthetic(to)
         from planet.download import competition

@@ -1,26 +1,28 @@
 "`planet-data`: download, verify, count and browse chips; check the machine. Each command is a few lines."
-from planet.cli import run_command, say
+from planet.cli import UserError, run_command, say
 from planet.options import check_options
 
 def get(
-    what:str, # kaggle, sample, tiny, pets, titanic, mnist, biwi or synthetic
-    to:str='', # the folder to make; by default data/planet, data/titanic, or fastai's or our own cache
+    what:str, # kaggle, hf, ucmerced, eurosat, bigearthnet, sample, tiny, pets, titanic, mnist, biwi or synthetic
+    to:str='', # the folder to make; by default data/planet, data/NAME, or fastai's or our own cache
     tif:bool=False, # kaggle: the four-band TIFFs as well
-    dataset:str='', # kaggle: take the images from this Kaggle dataset (owner/name) instead of from the competition
+    dataset:str='', # take the images from this dataset (owner/name) of Kaggle (kaggle) or of the Hugging Face hub (hf)
+    bands:str='', # bigearthnet: the bands to keep, or all; by default B04,B03,B02,B08
 ):
     "Download a set of images or a table, check it and unpack it; what is there already is not fetched again."
     from planet.tools import get
-    say(get.get(what, to, tif, dataset))
+    say(get.get(what, to, tif, dataset, bands))
 
 def verify(
     folder:str, # folder with a label table and images
     workers:int=0, # threads that read images; 0: one a core
     label_delim:str='', # what separates tags: a character, space, or none where a cell is one tag; by default detected
+    bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
 ):
     "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
     check_options(dict(workers=workers))
     from planet.tools.verify import verify
-    report = verify(folder, workers, label_delim)
+    report = verify(folder, workers, label_delim, bands)
     say(report)
     return 0 if report.ok else 1
 
@@ -50,8 +52,23 @@ def explore(
     from planet.tools import explore
     explore.app(folder, record, port, address, keep)
 
+def neighbours(
+    folder:str, # folder of chips of one size, with or without a table; or sample, synthetic, competition
+    out:str='', # folder for neighbours.csv and groups.csv
+    plot:bool=False, # draw the largest scene put together again, scene.png, and the least certain pairs, pairs.png
+    workers:int=0, # threads that read images; 0: one a core
+    skip_bad:bool=False, # leave out chips that cannot be read
+    overwrite:bool=False, # write over what is in OUT
+):
+    "Find chips that were cut side by side, by their borders, and the groups that keep them on one side of a split."
+    check_options(dict(workers=workers))
+    if not out: raise UserError('is needed: the folder for neighbours.csv and groups.csv', 'out')
+    from planet.tools import neighbours
+    neighbours.neighbours(folder, out, plot, workers, skip_bad, overwrite)
+
 def main():
     "The command `planet-data`."
-    run_command('planet-data', [get, verify, doctor, stats, explore], 'the same command again goes on from here')
+    run_command('planet-data', [get, verify, doctor, stats, explore, neighbours],
+                'the same command again goes on from here')
 
 if __name__ == '__main__': main()

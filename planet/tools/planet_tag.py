@@ -1,0 +1,41 @@
+"""`planet-tag MODEL INPUT...`: tag image files, folders, archives or scenes with a trained model; build submissions.
+
+MODEL is a model folder, a run's folder or name, `last` or `best`. INPUT: images, folders, globs, archives, tables."""
+from typing import Annotated
+from planet.cli import run_one
+
+def tag(
+    model:str, # model folder, run, last or best
+    inputs:Annotated[str, dict(nargs='*', metavar='INPUT')], # images, folders, 'globs', archives, tables of paths
+    out:str='', # file to write, by its ending: .csv, .jsonl, .parquet; of scenes also .gpkg, .geojson, .tif, .html
+    overwrite:bool=False, # replace an output that exists
+    resume:bool=False, # go on with an output that was broken off
+    engine:str='torch', # what runs the network: torch, onnx, int8, openvino; for many scenes also ray
+    bs:int=0, # images in a batch; 0: as many as when the model was scored
+    workers:int=0, # threads that decode images; 0: one a core
+    column:str='', # of a table: the column of paths
+    recall:str='', # find at least this share of a tag, such as conventional_mine=0.9; several by comma
+    confidence:float=0.95, # with which `recall` is to hold
+    submission:str='', # folder of the competition: tag its test chips and write a submission
+    upload:str='', # message: send the submission to Kaggle and wait for its score
+    export:str='', # add onnx, int8 or openvino (several by comma) to the model folder, checked against torch
+    data:str='', # labelled chips for `export`: those that were trained on, by default
+    serve:bool=False, # open a page in the browser to drop images on
+    port:int=7860, # of that page
+    overlap:float=0, # of a scene's windows, as a share of one
+    scale:str='', # values of a scene that become black and white: percentile or fixed
+    html:str='', # of a scene: a page with a map
+    runs:str='runs', # where records of runs lie
+):
+    "Tag images or scenes with a trained model: probabilities and tags as a table, a map or a submission."
+    from planet.options import check_options
+    from planet.tools.tag import tag_command
+    given = dict(locals())
+    check_options({k: v for k, v in given.items() if k in ('workers',) or k == 'bs' and v})
+    return tag_command(given)
+
+def main():
+    "The command `planet-tag`."
+    run_one('planet-tag', tag, 'nothing was written')
+
+if __name__ == '__main__': main()

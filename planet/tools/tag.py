@@ -1,0 +1,203 @@
+"`planet-tag`: which of its jobs is asked for, and tagging a stream of image files into a table."
+import sys
+import time
+import warnings
+from collections import deque
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from planet.cli import EVERY, UserError, is_watched, say, with_flags
+from planet.model_files import find_model, read_model
+from planet.tag_files import FORMATS, MAPS, TagFile, check_output
+from planet.tag_inputs import georeferenced, opened_inputs
+
+__all__ = ['tag_command', 'tag_images']
+
+SHOWN = 20 # unreadable files that are named
+SKIPPED = 3 # exit status where inputs were skipped
+
+def warn(line):
+    "Print a line on stderr, beside the lines of the output."
+    print(line, file=sys.stderr, flush=True)
+
+# ---- progress
+
+class Rate:
+    "Progress with images a second: a bar on a terminal, else a plain line now and then."
+    def __init__(self, label, total, done=0):
+        self.label, self.total, self.done, self.start = label, total, done, done
+        self.began = self.told = time.monotonic()
+        self.bar = None
+        if is_watched():
+            from tqdm import tqdm
+            self.bar = tqdm(total=total, initial=done, desc=label, unit=' images', leave=False)
+    def add(self, n):
+        "Count `n` more."
+        self.done += n
+        if self.bar: return self.bar.update(n)
+        if time.monotonic() - self.told < EVERY: return
+        self.told = time.monotonic()
+        say(f'{self.label}: {self.done:,} of {self.total:,}, {self.rate:,.0f} images/s')
+    @property
+    def rate(self): return (self.done - self.start)/max(time.monotonic() - self.began, 1e-9)
+    def close(self):
+        if self.bar: self.bar.close()
+
+# ---- images
+
+class Bad:
+    "Unreadable inputs: named as they come, up to a number, and counted."
+    def __init__(self, n=0): self.n = n
+    def add(self, found):
+        "Name and count pairs of name and reason."
+        for name, why in found:
+            self.n += 1
+            if self.n <= SHOWN: warn(f'skipped: {why if name in why else f"{name}: {why}"}')
+            if self.n == SHOWN + 1: warn('skipped: more, which are counted')
+
+def chip_opener(tagger):
+    "A function that decodes a chip, and refuses what is no chip: a scene, or a picture whose shape would be lost."
+    from PIL import Image
+    from planet.images import decode_chip
+    usual = max(tagger.facts['input'].get('pixels') or [tagger.size])
+    def open_one(path):
+        try:
+            with Image.open(path) as im: width, height = im.size
+        except Image.DecompressionBombError as e: raise ValueError(str(e)) from None
+        except Exception: width = height = usual # no picture for Pillow: the decoder says why, or reads it
+        if max(width, height) > 4*max(usual, tagger.size) or max(width, height) > 2*min(width, height):
+            raise ValueError(f'{width}x{height} pixels are no chip (trained on {usual}x{usual}): cut it into chips, '
+                             'or give a georeferenced scene by itself')
+        return decode_chip(path, tagger.size, tagger.limits)
+    return open_one
+
+def _skip(items, n, last, bs):
+    "`items` after the first `n`, among the last of which `last` has to be."
+    items = iter(items)
+    seen = deque((name for name, _ in islice(items, n)), maxlen=2*bs)
+    if last is not None and last not in seen:
+        raise UserError('the inputs are not those of the output that was begun: give the same, or begin anew',
+                        option='resume')
+    return items
+
+def _lines(tagger, names, probs, tags):
+    "A line of text for each image: its tags with their probabilities."
+    for name, row, found in zip(names, probs.tolist(), tags):
+        of = dict(zip(tagger.vocab, row))
+        yield f"{name}  {', '.join(f'{t} {of[t]:.2f}' for t in found) or '(no tag)'}"
+
+def tag_images(tagger, inputs, # `Inputs`
+               out='', # file; '' prints
+               bs:int=0, workers:int=0, # as in `tag_stream`
+               resume:bool=False, # go on with an output that was broken off
+               decide=None, # probabilities -> bool decisions; the tagger's rule by default
+               given=(), # the inputs as they were named, which a resumed call has to repeat
+              ) -> tuple: # images that were tagged, those that were skipped, how many have each tag
+    "Tag a stream of image files in flat memory, into a file or onto the screen."
+    import torch
+    from planet.inference import tag_stream
+    decide, bs = decide or tagger.decide, bs or tagger.bs
+    identity = dict(model=tagger.facts['sha256'], inputs=[str(g) for g in given], engine=tagger.engine)
+    total, counts = len(inputs), torch.zeros(len(tagger.vocab), dtype=torch.long)
+    def run(file):
+        bad, done = Bad(file.bad if file else 0), file.done if file else 0
+        rate = Rate('tagging', total, done) if out else None
+        items = _skip(inputs, done, file.last, bs) if done else inputs
+        for names, probs, broken in tag_stream(tagger, items, bs, workers, chip_opener(tagger)):
+            bad.add(broken)
+            hot = decide(probs)
+            counts.add_(hot.sum(0).cpu())
+            tags = [[t for t, yes in zip(tagger.vocab, row) if yes] for row in hot.tolist()]
+            if file: file.write(names, probs, tags, broken, names[-1] if names else broken[-1][0])
+            else: say(*_lines(tagger, names, probs, tags))
+            if rate: rate.add(len(names) + len(broken))
+        if rate: rate.close()
+        return bad.n, rate
+    if not out: bad, rate = run(None)
+    else:
+        with TagFile(out, tagger.vocab, identity, resume) as file: bad, rate = run(file)
+    if rate: say(f'{total - bad:,} images tagged, {rate.rate:,.0f} images/s, in {out}')
+    if bad: warn(f'{bad:,} of {total:,} images were skipped')
+    return total - bad, bad, dict(zip(tagger.vocab, counts.tolist()))
+
+# ---- the command
+
+def _scenes(given, facts):
+    "The inputs that are georeferenced rasters larger than a chip; all are, or none."
+    import glob
+    larger = 2*max(facts['input'].get('pixels') or [facts['input']['size']])
+    files = [p for g in given for p in (sorted(glob.glob(g, recursive=True)) if glob.has_magic(g) else [g])]
+    found = [p for p in files if Path(p).is_file() and georeferenced(p, larger)]
+    if found and len(found) < len(files):
+        other = next(p for p in files if p not in found)
+        raise UserError(f'{found[0]} is a scene and {other} is none: tag scenes and chips in two calls')
+    return found
+
+def tag_scenes(tagger, paths, o, outs):
+    "Hand georeferenced scenes over to `planet.scenes`."
+    try: scenes = import_module('planet.scenes')
+    except ImportError as e:
+        raise UserError(f'{paths[0]} is a scene, which needs rasterio and geopandas ({e}): '
+                        'pip install "planet-chips[geo]"') from None
+    same = dict(out=outs, overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
+                overwrite=o['overwrite'])
+    if len(paths) == 1 and o['engine'] != 'ray': return scenes.tag_scene(tagger, paths[0], **same)
+    return scenes.tag_scenes(tagger, paths, engine=o['engine'], workers=o['workers'], **same)
+
+def _serve(tagger, o):
+    try: app = import_module('planet.app')
+    except ImportError as e:
+        raise UserError(f'the page needs gradio ({e}): pip install "planet-chips[app]"', option='serve') from None
+    return app.serve(tagger, port=o['port'])
+
+def tag_command(o:dict, # all options of `planet-tag`
+               ): # -> exit status
+    "Do what `planet-tag` was asked for."
+    folder = find_model(o['model'], o['runs'])
+    facts = read_model(folder)
+    given, outs = [str(i) for i in o['inputs']], [p for p in o['out'].split(',') if p]
+    outs += [o['html']]*bool(o['html'])
+    jobs = [name for name in ('submission', 'export', 'serve') if o[name]]
+    if len(jobs) > 1 or jobs and given: raise UserError(f'`{jobs[0]}` is a job of its own: leave out the rest')
+    if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
+    if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
+    paths = _scenes(given, facts)
+    for out in outs: check_output(out, o['overwrite'], o['resume'])
+    if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
+        raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
+                        f"{', '.join(FORMATS)}", option='out')
+    if o['export']:
+        from planet.export import export_model
+        return export_model(folder, o['export'].split(','), o['data'])
+    from planet.inference import Tagger
+    tagger = Tagger.load(folder, 'torch' if o['engine'] == 'ray' else o['engine'])
+    if o['serve']: return _serve(tagger, o)
+    if o['submission']:
+        from planet.tools.submit import submit
+        return submit(tagger, o, tag_images)
+    if paths: return tag_scenes(tagger, paths, o, outs)
+    return _tag(tagger, o, given, outs[0] if outs else '')
+
+def _tag(tagger, o, given, out):
+    decide, promises = tagger.decide, []
+    if o['recall']:
+        from planet.guarantees import Guarantee
+        promises = [Guarantee.of(tagger.folder, *tag.split('=', 1), o['confidence']) if '=' in tag else
+                    Guarantee.of(tagger.folder, tag, None, o['confidence']) for tag in o['recall'].split(',')]
+        for promise in promises: say(*promise.lines())
+        def decide(probs):
+            hot = tagger.decide(probs).clone()
+            for promise in promises: hot[:, promise.column] = probs[:, promise.column] >= promise.thresh
+            return hot
+    if not given: return None
+    room = Path(out).expanduser().parent if out else None
+    with warnings.catch_warnings(), opened_inputs(given, o['column'], room) as inputs:
+        warnings.filterwarnings('error', category=_bomb_warning()) # such a picture is skipped, and said
+        n, bad, counts = tag_images(tagger, inputs, out, o['bs'], o['workers'], o['resume'], decide, given)
+    for p in promises:
+        say(with_flags(f'{p.tag}: {counts[p.tag]:,} of {n:,} images to review'))
+    return SKIPPED if bad else 0
+
+def _bomb_warning():
+    from PIL import Image
+    return Image.DecompressionBombWarning
