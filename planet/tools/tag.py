@@ -140,9 +140,12 @@ def tag_scenes(tagger, paths, o, outs):
         raise UserError(f'{paths[0]} is a scene, which needs rasterio and geopandas ({e}): '
                         'pip install "planet-chips[geo]"') from None
     same = dict(out=outs, overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
-                overwrite=o['overwrite'])
-    if len(paths) == 1 and o['engine'] != 'ray': return scenes.tag_scene(tagger, paths[0], **same)
-    return scenes.tag_scenes(tagger, paths, engine=o['engine'], workers=o['workers'], **same)
+                overwrite=o['overwrite'], workers=o['workers'], bands=o['bands'] or None, metres=o['metres'])
+    engine = 'ray' if o['engine'] == 'ray' else 'plain'
+    if len(paths) == 1: return int(scenes.tag_scene(tagger, paths[0], engine=engine, **same).about['unreadable'] > 0)
+    if o['engine'] == 'torch': engine = 'pool' # the others' sessions cannot be sent to processes
+    table = scenes.tag_scenes(tagger, paths, engine=engine, **same)
+    return int((table.status == 'failed').any() or 'unreadable' in table and table.unreadable.sum() > 0)
 
 def _serve(tagger, o):
     try: app = import_module('planet.app')
@@ -162,7 +165,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
-    for out in outs: check_output(out, o['overwrite'], o['resume'])
+    for out in outs if not paths else (): check_output(out, o['overwrite'], o['resume']) # of scenes: there
     if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
         raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
