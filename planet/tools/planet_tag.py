@@ -23,9 +23,9 @@ def tag(
     serve:bool=False, # open a page in the browser to drop images on
     port:int=7860, # of that page
     overlap:float=0, # of a scene's windows, as a share of one
-    bands:str='', # of a scene: names or numbers of its bands, by comma, in the model's order
+    scale:str='', # values of a scene that become black and white: percentile, fixed or LOW:HIGH
+    bands:str='', # of a scene: names or numbers in the model's order, such as red,green,blue
     metres:float=0, # of a scene: ground size of a window's side; 0: that of the training chips
-    scale:str='', # values of a scene that become black and white: percentile or fixed
     html:str='', # of a scene: a page with a map
     runs:str='runs', # where records of runs lie
 ):

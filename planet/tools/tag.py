@@ -140,18 +140,14 @@ def tag_scenes(tagger, paths, o, outs):
     except ImportError as e:
         raise UserError(f'{paths[0]} is a scene, which needs rasterio and geopandas ({e}): '
                         'pip install "planet-chips[geo]"') from None
-    same = dict(overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
-                overwrite=o['overwrite'], bands=[b for b in o['bands'].split(',') if b] or None, metres=o['metres'])
-    ray = o['engine'] == 'ray'
+    same = dict(out=outs, overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
+                overwrite=o['overwrite'], workers=o['workers'], bands=o['bands'] or None, metres=o['metres'])
+    engine = 'ray' if o['engine'] == 'ray' else 'plain'
     if len(paths) == 1:
-        scene = scenes.tag_scene(tagger, paths[0], outs, engine='ray' if ray else 'plain', **same)
-        return SKIPPED if scene.about.get('unreadable') else 0
-    table = scenes.tag_scenes(tagger, paths, outs[0], engine='ray' if ray else 'pool', workers=o['workers'], **same)
-    return SKIPPED if (table.status == 'failed').any() else 0
-
-def _check_folder(outs):
-    if len(outs) != 1 or Path(outs[0]).suffix.lower() in (*FORMATS, *MAPS):
-        raise UserError('of many scenes is a folder, in which each scene has its files: name one', option='out')
+        return SKIPPED if scenes.tag_scene(tagger, paths[0], engine=engine, **same).about['unreadable'] else 0
+    if o['engine'] == 'torch': engine = 'pool' # the others' sessions cannot be sent to processes
+    table = scenes.tag_scenes(tagger, paths, engine=engine, **same)
+    return SKIPPED if (table.status == 'failed').any() or 'unreadable' in table and table.unreadable.sum() else 0
 
 def _serve(tagger, o):
     try: app = import_module('planet.app')
@@ -171,9 +167,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
-    if len(paths) > 1: _check_folder(outs)
-    else:
-        for out in outs: check_output(out, o['overwrite'], o['resume'])
+    for out in outs if not paths else (): check_output(out, o['overwrite'], o['resume']) # of scenes: there
     if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
         raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
