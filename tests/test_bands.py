@@ -225,3 +225,17 @@ def test_an_experiment_records_its_bands_and_its_page_has_pictures(tmp_path, fol
     page = write_report(run).read_text()
     assert 'picture missing' not in page and 'near infrared' in page
     assert (run/'batch.png').stat().st_size > 1000
+
+def test_a_compression_that_needs_gdal(tmp_path, monkeypatch):
+    "LZW, which tifffile reads with imagecodecs alone: by rasterio where that is installed, else told in a line."
+    import sys
+    pixels = np.random.default_rng(0).integers(0, 9000, (16, 16, 4), dtype=np.uint16)
+    if not (rasterio := pytest.importorskip('rasterio', reason='rasterio, of the extra `geo`, writes LZW')): return
+    with rasterio.open(tmp_path/'a.tif', 'w', driver='GTiff', width=16, height=16, count=4, dtype='uint16',
+                       compress='lzw', predictor=2) as f: f.write(pixels.transpose(2, 0, 1))
+    monkeypatch.setitem(sys.modules, 'imagecodecs', None)
+    limits = [[0]*4, [9000]*4]
+    assert (open_chip(tmp_path/'a.tif', 16, limits).permute(1, 2, 0).numpy() == scale_bands(pixels, limits)).all()
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    monkeypatch.setitem(sys.modules, 'rasterio.io', None)
+    with pytest.raises(UserError, match='needs rasterio to read: pip install'): open_chip(tmp_path/'a.tif', 16, limits)

@@ -97,7 +97,7 @@ def test_ucmerced_by_hand(here):
     folder = here/'mine'
     folder.mkdir()
     with pytest.raises(UserError) as e: get('ucmerced', str(folder))
-    assert f'put UCMerced_LandUse.zip into {folder} by hand' in str(e.value) and '\n' not in str(e.value)
+    assert f'put UCMerced_LandUse.zip and LandUse_Multilabeled.txt into {folder} by hand' in str(e.value)
     assert not list(folder.iterdir())
     for name, data in merced().items(): (folder/name).write_bytes(data)
     assert len(from_folder(get('ucmerced', str(folder)))) == 3
@@ -230,6 +230,15 @@ def test_version_1_has_43_tags_in_json(here):
     put(here/'ben', files)
     chips = from_folder(get('bigearthnet', 'ben'))
     assert 'Non-irrigated arable land' in chips.vocab and chips.official == ['train', 'valid', 'train']
+
+def test_nothing_is_fetched_that_could_not_be_read(here, served, monkeypatch):
+    import sys
+    asked = served('bigearthnet', {'metadata.parquet': b'', 'BigEarthNet-S2.tar.zst': b''})
+    for name in ('pyarrow', 'pyarrow.parquet', 'zstandard'): monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match="needs pyarrow to be read: pip install 'planet-chips.data"): get('bigearthnet')
+    assert not asked and not (here/'data').exists()
+    put(here/'ben', {'BigEarthNet-S2/a/a_B02.tif': b'', 'metadata.parquet': b''})
+    with pytest.raises(UserError, match='metadata.parquet needs pyarrow'): get('bigearthnet', 'ben')
 
 def test_a_patch_without_a_band(here):
     files = patch_files()
