@@ -14,9 +14,11 @@ __all__ = ['GDAL', 'INSTALL', 'check_installed', 'Raster', 'open_raster', 'Reade
            'stretch', 'odd_range']
 
 INSTALL = "pip install 'planet-chips[geo]' (from a checkout: pip install -e '.[geo]')"
-# GDAL caches decoded blocks in 5 % of the memory; windows are read once. And it lists the folder of a file that it
-# opens, in each thread again: `TRUE` still finds a world file or a mask by its name. Creation options stand apart.
-GDAL = dict(GDAL_CACHEMAX=128, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
+CACHE = 128*2**20
+# GDAL caches decoded blocks in 5 % of the memory; windows are read once. rasterio counts in bytes: with 128, meant as
+# MB, each line of a picture decoded its blocks again, 30 times slower. GDAL lists the folder of a file that it opens,
+# in each thread again: `TRUE` still finds a world file or a mask by its name.
+GDAL = dict(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
 RGB = 'red', 'green', 'blue'
 
 def check_installed(*names):
@@ -25,9 +27,9 @@ def check_installed(*names):
     if missing: raise UserError(f"scenes need {' and '.join(missing)}: {INSTALL}")
 
 @contextmanager
-def _environment():
+def _environment(**more):
     import rasterio
-    with rasterio.Env(**{k: v for k, v in GDAL.items() if k not in os.environ}): yield rasterio
+    with rasterio.Env(**{k: v for k, v in (GDAL | more).items() if k not in os.environ}): yield rasterio
 
 @dataclass(frozen=True)
 class Raster:
@@ -46,14 +48,18 @@ class Raster:
     stamp:tuple # size and time of the file
 
     @property
-    def affine(self):
-        from affine import Affine
-        return Affine(*self.transform)
-    @property
     def rotated(self): return bool(self.transform[1] or self.transform[3])
+    def xy(self, columns, rows): # in the CRS
+        "Coordinates of pixel positions; whole numbers are corners of pixels."
+        return placed(self.transform, columns, rows)
     def lonlat(self, columns, rows):
         "Longitudes and latitudes (WGS 84) of pixel positions."
-        return _to_lonlat(self.crs).transform(*(self.affine*(np.asarray(columns, float), np.asarray(rows, float))))
+        return _to_lonlat(self.crs).transform(*self.xy(columns, rows))
+
+def placed(transform, columns, rows):
+    "Coordinates of pixel positions by a geotransform."
+    (a, b, c, d, e, f), columns, rows = tuple(transform)[:6], np.asarray(columns, float), np.asarray(rows, float)
+    return a*columns + b*rows + c, d*columns + e*rows + f
 
 def _to_lonlat(crs):
     from pyproj import Transformer
@@ -66,7 +72,7 @@ def _ground(path, src):
     try: to = _to_lonlat(src.crs.to_wkt())
     except Exception: raise UserError(f'{path} is in a coordinate reference system that has no place on the Earth '
                                       f'({src.crs.to_string()[:60]}): assign it the right one') from None
-    lon, lat = to.transform(*(src.transform*(np.array([column, column+n, column]), np.array([row, row, row+n]))))
+    lon, lat = to.transform(*placed(src.transform, [column, column+n, column], [row, row, row+n]))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and np.abs(lat).max() <= 90):
         raise UserError(f'{path} lies outside its coordinate reference system: its geotransform or its CRS is wrong')
     _, _, far = Geod(ellps='WGS84').inv(lon[[0, 0]], lat[[0, 0]], lon[[2, 1]], lat[[2, 1]])
@@ -76,7 +82,8 @@ def _ground(path, src):
 def _georeference(path, src):
     "Refuse a raster without a place."
     if src.crs is None and src.gcps[0]:
-        raise UserError(f'{path} has ground control points and no geotransform: warp it first (gdalwarp {path} OUT.tif)')
+        raise UserError(f'{path} has ground control points and no geotransform: warp it first '
+                        f'(gdalwarp {path} OUT.tif)')
     if src.crs is None:
         raise UserError(f'{path} has no coordinate reference system: assign it the one that it was made in '
                         f'(gdal_edit.py -a_srs EPSG:32721 {path})')
@@ -159,7 +166,7 @@ class Reader:
             self.opened.append(self.own.src)
         return self.own.src
 
-    def __call__(self, row:int, column:int, height:int, width:int): # `(bands, height, width)` and `(height, width)` bool
+    def __call__(self, row:int, column:int, height:int, width:int): # pixels and bool
         "Pixels as they are in the file, and which of them were measured; the rectangle lies inside the raster."
         with _environment():
             src, window = self._handle(), ((row, row+height), (column, column+width))
@@ -186,7 +193,9 @@ def overview(raster:Raster, bands,
     from rasterio.enums import Resampling
     part = max(1, max(raster.height, raster.width)/longest)
     shape = tuple(max(1, round(n/part)) for n in (raster.height, raster.width))
-    with _environment() as rasterio, rasterio.open(raster.path) as src:
+    # line by line, so a row of blocks has to fit
+    line = raster.block[0]*raster.width*len(raster.names)*np.dtype(raster.dtype).itemsize
+    with _environment(GDAL_CACHEMAX=min(2**30, max(CACHE, 2*line))) as rasterio, rasterio.open(raster.path) as src:
         how = dict(resampling=Resampling.average if average else Resampling.nearest)
         try:
             pixels = src.read(list(bands), out_shape=(len(bands), *shape), **how)
@@ -211,7 +220,7 @@ def stretch(raster:Raster, bands,
             scale=None, # percentile, fixed, "LOW:HIGH", or values `(2,)` or `(2, bands)`
             sample=None, # pixels `(bands, n)` of the raster, for percentiles
            ): # values `(2, bands)`, or None for 8 bits as they are
-    "Which values of a scene become 0 and 255; `UserError` where they are unlike a model's and nothing says how to scale."
+    "Which values of a scene become 0 and 255; `UserError` where they are unlike a model's and `scale` says nothing."
     n, kind = len(bands), np.dtype(raster.dtype)
     if limits is not None: limits = limits[:2] # `bands` are in the model's order already
     if scale is None or scale == '':

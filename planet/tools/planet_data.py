@@ -60,7 +60,7 @@ def neighbours(
     skip_bad:bool=False, # leave out chips that cannot be read
     overwrite:bool=False, # write over what is in OUT
 ):
-    "Find chips that were cut side by side, by their borders; groups.csv keeps them on one side of a split (--groups)."
+    "Find chips that were cut side by side, by their borders, and the groups that keep them on one side of a split."
     check_options(dict(workers=workers))
     if not out: raise UserError('is needed: the folder for neighbours.csv and groups.csv', 'out')
     from planet.tools import neighbours
@@ -68,6 +68,7 @@ def neighbours(
 
 def main():
     "The command `planet-data`."
-    run_command('planet-data', [get, verify, doctor, stats, explore, neighbours], 'the same command again goes on from here')
+    run_command('planet-data', [get, verify, doctor, stats, explore, neighbours],
+                'the same command again goes on from here')
 
 if __name__ == '__main__': main()
