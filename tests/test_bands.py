@@ -101,6 +101,22 @@ def test_8_bits_keep_their_range(tmp_path, monkeypatch):
     chips = choose_bands(from_folder(chips_at(tmp_path/'a', kind=np.uint8)), 'all')
     assert chips.limits[:2] == [[0]*4, [255]*4] and chips.bands == list(LEVELS)
 
+def test_what_was_not_measured_does_not_count(tmp_path):
+    for i, empty in enumerate((.5, .9)):
+        pixels = np.random.default_rng(i).uniform(100, 200, (50, 50, 2)).astype(np.float32)
+        pixels[:int(50*empty)] = -9999
+        tifffile.imwrite(tmp_path/f'{i}.tif', pixels, planarconfig='contig', extratags=[(42113, 's', 0, '-9999', True)])
+    limits = measure_bands(sorted(tmp_path.glob('*.tif')), [0, 1])['limits']
+    assert 99 < min(limits[0]) and max(limits[1]) < 201
+
+def test_pictures_that_store_their_colours_otherwise(tmp_path):
+    "The competition's JPEGs have four components, which are no bands."
+    Image.new('CMYK', (16, 16), (200, 40, 90, 0)).save(tmp_path/'a.jpg')
+    assert file_bands(tmp_path/'a.jpg')[0] == ['red', 'green', 'blue']
+    want = np.asarray(Image.open(tmp_path/'a.jpg').convert('RGB'))[0, 0].tolist()
+    picture = open_chip(tmp_path/'a.jpg', 16, [[0]*3, [255]*3, [2, 1, 0]])
+    assert picture[:, 0, 0].tolist() == want[::-1]
+
 def test_16_bits_without_bands_are_refused_with_a_way_out(folder):
     from planet.data import load_chips
     with pytest.raises(UserError, match='4 bands of uint16.*`bands`'): load_chips(str(folder), 32)
