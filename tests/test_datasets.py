@@ -42,7 +42,7 @@ def served(tmp_path, monkeypatch):
     asked, home = [], tmp_path/'server'
     home.mkdir()
     httpd = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(home)))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    threading.Thread(target=httpd.serve_forever, args=(.02,), daemon=True).start()
     def serve(name, files):
         for file, data in files.items(): (home/file).write_bytes(data)
         remotes = tuple(Remote(f'http://127.0.0.1:{httpd.server_port}/{f}', hashlib.md5(d).hexdigest())
