@@ -139,6 +139,17 @@ def test_eurosat_has_one_label_a_chip(here, served):
     assert chips.vocab == ['AnnualCrop', 'River'] and [len(t) for t in chips.table.tags] == [1]*6
     assert tags_of(chips)['EuroSAT_RGB/River/River_2.jpg'] == 'River'
 
+def test_eurosat_trains_a_single_label_classifier(here, served):
+    from experiments import weather_resnet18
+    served('eurosat', eurosat())
+    get('eurosat')
+    weather_resnet18.main(data='eurosat', weights='none', size=32, epochs=1, freeze_epochs=0, bs=2, tta=False,
+                          out='out')
+    record, = here.glob('out/weather_resnet18/*/record.json')
+    facts = json.loads(record.read_text())
+    assert facts['data']['vocab'] == ['AnnualCrop', 'River'] and facts['rule']['kind'] == 'argmax'
+    assert facts['status'] == 'done' and facts['data']['source'].startswith('EuroSAT')
+
 def test_other_classes_are_not_eurosat(here):
     for c in 'ab':
         (here/'sat'/'x'/c).mkdir(parents=True)
