@@ -171,9 +171,10 @@ def only_of(
 
 def weather_chips(
     chips:Chips, # tagged chips
-) -> Chips: # those with exactly one weather tag, which is their only tag
+) -> Chips: # those with exactly one weather tag, which is their only tag; chips with one tag each as they are
     "The same chips with a single label, the weather; raises `UserError` where there are fewer than two kinds of it."
-    some, labels = only_of(chips)
+    single = not set(WEATHER) & set(chips.vocab) and all(len(tags) == 1 for tags in chips.table.tags)
+    some, labels = only_of(chips, chips.vocab if single else WEATHER)
     if len(vocab := sorted(set(labels))) < 2:
         raise UserError(f"{chips.root}: weather needs chips of two kinds at least of {', '.join(WEATHER)}; "
                         f"{len(some)} have exactly one, and they are all {vocab[0] if vocab else 'missing'}")
