@@ -7,6 +7,9 @@ __all__ = ['DecodeChip', 'LabelOf', 'ChipDL', 'DihedralBatch', 'dihedral_view', 
            'chip_dls', 'tags_dls', 'only_of', 'weather_chips', 'weather_dls', 'load_chips']
 
 # %% ../nbs/02_data.ipynb #imports
+from .cli import UserError  # before fastai, whose import it quiets
+
+# isort: split
 import random
 from copy import deepcopy
 from dataclasses import replace
@@ -24,7 +27,6 @@ from fasttransform import DisplayedTransform, Transform
 from PIL import Image
 from .amazon import WEATHER
 from .chips import Chips
-from .cli import UserError  # before fastai, whose import it quiets
 from .images import leaving_data_behind
 from .loading import load_chips
 from .splits import Split
