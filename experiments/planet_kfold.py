@@ -17,6 +17,7 @@ def main(
     folds:int=5, # stratified folds, kept in OUT/folds; duplicates and groups of chips stay together
     split:str='auto', # auto: groups of chips stay together; ungrouped: folds as if there were no groups, to compare
     stock:bool=False, # train stock fastai instead, to compare with: its own recipe in fp32, with epochs and lr as given
+    head:str='linear', # of recipe frozen: linear; or kernel, a ridge regression in closed form, without a model folder
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     loss_args:str='', # parameters of the loss, such as gamma=1.5
     thresh:float=0.2, # a tag is predicted above this probability
@@ -25,8 +26,8 @@ def main(
     **kwargs,
 ):
     "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
-    o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, loss=loss, loss_args=loss_args,
-                thresh=thresh, decide=decide, calibrate=calibrate)
+    o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
+                loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
     from dataclasses import replace
     from time import perf_counter
@@ -36,12 +37,18 @@ def main(
     from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
+    from planet.grouped import grouped_lines
+    from planet.kernel_ridge import train_kernel
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
     from planet.runs import Run
     from planet.splits import fold_split, split_chips, with_groups
     from planet.stock import stock_learner
+    from planet.threads import choose_threads
 
+    if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
+    if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
+        raise UserError('kernel is a head on frozen features: add `recipe` frozen', option='head')
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
         check_recipe(o) # before chips are decoded
@@ -63,7 +70,11 @@ def main(
                 dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
                 backbone = find_backbone(o.arch, chips.stats, chips.bands)
                 learn = chip_learner(dls, backbone, o.weights, loss_func, tta=o.tta, precision=o.precision)
-                _, logits = train(learn, o, store, done.begin(learn, k))
-            done.finish(learn, k, perf_counter() - start, o.thresh, logits)
+                o.threads = choose_threads(learn, o.threads or run.threads) # once for all folds
+                checkpoints = done.begin(learn, k)
+                if o.head == 'kernel': logits = train_kernel(learn, o, store)
+                else: _, logits = train(learn, o, store, checkpoints)
+            why = 'kernel ridge regression is no network' if o.head == 'kernel' else ''
+            done.finish(learn, k, perf_counter() - start, o.thresh, logits, why)
         result = finish_folds(done, o, loss_func)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, *splits), '', run.path)

@@ -34,6 +34,7 @@ def main(
     from planet.results import decided, evaluate
     from planet.runs import Run
     from planet.splits import split_chips, with_groups
+    from planet.threads import choose_threads
     from planet.tracking import Tracking
 
     with processes(o), Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
@@ -46,6 +47,7 @@ def main(
         backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
         loss_func = find_loss(o.loss, chips.vocab, o.thresh, o.loss_args)
         learn = chip_learner(dls, backbone, o.weights, loss_func, tta=o.tta, precision=o.precision)
+        choose_threads(learn, o.threads or run.threads)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
         with data_parallel(learn) as first: # the one of several processes that goes on

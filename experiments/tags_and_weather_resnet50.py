@@ -13,10 +13,11 @@ their probabilities are close. The probabilities are better with two targets (1.
 tag set of highest expected F2 gains from that: +0.006 [+0.000, +0.012].
 """
 from planet.cli import say, script
-from planet.options import chip_options, delegates, options
+from planet.options import RECIPE_OPTIONS, chip_options, delegates, options
 
 @script
-@delegates(chip_options, but=['resume', 'patience', 'track', 'wandb', 'wandb_mode']) # of one model's training
+# of one model's training
+@delegates(chip_options, but=['resume', 'patience', 'track', 'wandb', 'wandb_mode', *RECIPE_OPTIONS])
 def main(
     thresh:float=0.2, # a tag is predicted above this probability
     **kwargs,

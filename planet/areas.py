@@ -48,20 +48,19 @@ def true_share(
     counts, # true positives, false positives, false negatives, true negatives of the validation set
     draws:int=1000,
     seed:int=42,
-): # estimate, low, high; NaN where the validation set has no chip with the tag, or none without
+): # estimate, low, high; NaN where fewer than 10 validation chips have the tag or lack it, or it is not recognised
     """True share of a tag from the tagged share, with a 95 % interval (Rogan and Gladen 1978; Jeffreys priors).
 
     It assumes that recall and false positive rate in the scene are those of the validation set."""
     tp, fp, fn, tn = counts
-    if tp + fn < 1 or fp + tn < 1: return (math.nan,)*3
+    if min(tp + fn, fp + tn) < 10 or tp*(fp + tn) <= fp*(tp + fn): return (math.nan,)*3
     rng, n, true = np.random.default_rng(seed), min(windows, INDEPENDENT), np.linspace(0, 1, 401)[:, None]
     tagged = true*rng.beta(tp + .5, fn + .5, draws) + (1 - true)*rng.beta(fp + .5, tn + .5, draws)
     fit = n*(share*np.log(tagged) + (1 - share)*np.log1p(-tagged))
     weight = np.exp(fit - fit.max()).sum(1).cumsum()
     low, high = np.interp([.025, .975], weight/weight[-1], true[:, 0])
     recall, false = tp/(tp + fn), fp/(fp + tn)
-    best = (share - false)/(recall - false) if recall > false else share
-    return min(max(best, low), high), float(low), float(high)
+    return float(min(max((share - false)/(recall - false), low), high)), float(low), float(high)
 
 # %% ../nbs/05b_areas.ipynb #cell-areas
 def cell_areas(

@@ -13,6 +13,8 @@ SIDES = 'right', 'below' # where the neighbour lies
 SAMPLE, POSITIONS = 600, 6 # chips whose inner lines are read, and how many places in each
 LUMA = np.float32([[.299, .587, .114], [-.169, -.331, .5], [.5, -.419, -.081]])
 UNLIKELY = -60 # log-likelihood ratio below which a pair is not looked at again (1 % of adjacent lines are below -20)
+# means, deviations and weights of `PairScore.evidence` on 1,000 chips of the competition, and the constant
+MEASURED = (-14, .2, 1.04), (56, .25, .55), (5.1, .83, -4.2), -2.8
 UNIFORM = .4 # grey levels: a line that varies less has nothing to be recognised by
 
 @dataclass
@@ -179,6 +181,9 @@ class PairScore:
         fine = np.isfinite(own)
         true, false = self.evidence(lines, same[fine], same[fine], own[fine]), self.evidence(lines, rows, cols, ratios)
         x, y = np.concatenate([true, false]), np.repeat([1, 0], [len(true), len(false)])
+        if min(len(true), len(false)) < 100: # too few to learn from
+            self.mean, self.std, self.weights, self.bias = map(np.float64, MEASURED)
+            return
         self.mean, self.std = x.mean(0), x.std(0) + 1e-6
         fit = LogisticRegression(class_weight='balanced', max_iter=200).fit((x - self.mean)/self.std, y)
         self.weights, self.bias = fit.coef_[0], float(fit.intercept_[0])

@@ -111,15 +111,18 @@ class Folds:
                seconds:float, # that it took
                thresh:float=0.2, # a tag is predicted above this probability
                logits=None, # of its validation set, where they are known
+               why:str='', # there is no model to keep
               ):
         "Score a fold, and keep its probabilities, its history and its model; the record says last that it is done."
         run, split = self.run, self.splits[k]
         result = evaluate(learn, self.chips, split, AboveThreshold(thresh), logits=logits)
         self.home.mkdir(exist_ok=True)
-        if not (why := cannot_be_saved(learn, self.chips)):
+        why = why or cannot_be_saved(learn, self.chips)
+        if not why:
             save_model(self.home/f'model-{k}', learn, result, self.chips, experiment=run.experiment, run=run.path.name,
                        fold=k)
-        if hasattr(learn, 'history'): _write(self.home/f'history-{k}.csv', learn.history.table, index=False)
+        if getattr(getattr(learn, 'history', None), 'rows', None):
+            _write(self.home/f'history-{k}.csv', learn.history.table, index=False)
         _write(self.home/f'fold-{k}.csv', result.probabilities)
         facts = dict(fold=k, train=len(split.train), valid=len(split.valid), f2=result.scores['f2'],
                      loss=result.scores['valid_loss'], seconds=round(seconds, 1), no_model=why)

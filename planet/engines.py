@@ -5,6 +5,7 @@ A job is a pair (scene, tile) of numbers, a result an array of rows, one a windo
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -174,7 +175,8 @@ def _ray(jobs, make, workers):
     import ray.data
     ours = not ray.is_initialized() # else the caller's cluster
     if ours: ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-                      object_store_memory=200*2**20, configure_logging=True)
+                      object_store_memory=200*2**20, # and workers find what this process finds:
+                      runtime_env=dict(env_vars=dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path)))))
     logging.getLogger('ray.data').setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -131,7 +131,8 @@ def rule_said(tagger, probs, # `(tags,)` of one chip
     said = [f'The rule: {rule_words(tagger.facts)}.']
     for hot, words in ((chosen & ~plain, 'It added'), (plain & ~chosen, 'It left out')):
         if hot.any(): said.append(f'{words} {_named(*these(hot))}.')
-    if bool((chosen == plain).all()): said.append(f'Every tag above {PLAIN:g} would be the same.')
+    if bool((chosen == plain).all()) and tagger.facts['rule'].get('thresh') != PLAIN:
+        said.append(f'A threshold of {PLAIN:g} for every tag would choose the same.')
     if group := [t for t in tagger.exclusive if t in vocab]:
         having = [t for t in group if chosen[vocab.index(t)]]
         names = ', '.join(group)

@@ -6,6 +6,7 @@ from planet.cli import UserError, progress, say  # before fastai, whose import i
 
 # isort: split
 import hashlib
+from contextlib import nullcontext, suppress
 import fastai.callback.schedule  # gives `Learner` its `fit_one_cycle`
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def write_view(path, features):
         with open(part, 'wb') as f: np.save(f, features.numpy())
         part.replace(path)
     except OSError as e:
-        part.unlink(missing_ok=True)
+        with suppress(OSError): part.unlink()
         say(f'WARNING: features cannot be kept in {path.parent} ({e.strerror}): the next run computes them again')
 
 def one_view(learn, store, paths, view, stages, bs, shown):
@@ -92,10 +93,11 @@ def pooled_features(
     folder = cache_folder(cache)/'features'/feature_key(learn, pixel_hash(store, paths), store.size, names, dtype)
     training = body.training
     try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e: say(f'WARNING: features cannot be kept in {folder} ({e.strerror})')
+    except OSError: lock = nullcontext() # `write_view` tells
+    else: lock = locked(folder/'lock', waiting='another run computes these features: waiting for it')
     try:
         body.eval()
-        with locked(folder/'lock', waiting='another run computes these features: waiting for it'):
+        with lock:
             found = [read_view(folder/f'view-{k}.npy', len(paths)) for k in D4[:views]]
             left, each = [i for i, o in enumerate(found) if o is None], -(-len(paths)//bs)
             label = f'frozen features of {len(paths):,} chips in {views} view{"s"*(views > 1)}, batch'

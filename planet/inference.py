@@ -12,8 +12,8 @@ from .cli import UserError  # before fastai, whose import it quiets
 from functools import partial
 from pathlib import Path
 import torch
-from fastcore.basics import patch
 from fastai.torch_core import TensorImage, default_device, to_float
+from fastcore.basics import patch
 from .calibration import Calibrator
 from .callbacks import D4, amp_dtype, memory_format
 from .cli import near_names
@@ -33,9 +33,11 @@ class Network:
         device=None, # the fastest there is by default
     ):
         self.device = torch.device(device or default_device())
-        self.views, half = facts['views'], facts.get('precision') != 'fp32'
-        self.dtype = amp_dtype(self.device) if half else None
-        self.layout = memory_format(self.device) if half else torch.contiguous_format
+        self.views, precision = facts['views'], facts.get('precision', 'none')
+        fixed = dict(none=None, fp32=None, bf16=torch.bfloat16)
+        if self.device.type == 'cuda': fixed['fp16'] = torch.float16
+        self.dtype = fixed[precision] if precision in fixed else amp_dtype(self.device)
+        self.layout = torch.contiguous_format if precision == 'none' else memory_format(self.device)
         self.model = model.eval().to(self.device).to(memory_format=self.layout)
         self.mean, self.std = (torch.tensor(facts[k], device=self.device)[None, :, None, None] for k in ('mean', 'std'))
 
@@ -130,7 +132,7 @@ def _probabilities(tagger, pixels):
         raise ValueError(f'pixels are {tuple(pixels.shape)} in {pixels.dtype}: uint8 of (n, {shape[0]}, '
                          f'{shape[1]}, {shape[2]}) are wanted')
     found = []
-    for some in pixels.split(tagger.bs):
+    for some in pixels.split(tagger.bs) if len(pixels) else ():
         each = [_activated(tagger, network(some)) for network in tagger.networks]
         found.append(each[0] if len(each) == 1 else torch.stack(each).mean(0))
     probs = torch.cat(found) if found else torch.empty(0, len(tagger.vocab))

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from planet.chips import read_folder, read_table, table_and_folder
 from planet.cli import UserError, near_names
-from planet.files import stem
 
 __all__ = ['COLUMNS', 'rank_labels', 'suspect_table', 'write_suspects', 'read_corrections',
            'corrected_path', 'write_corrected']
@@ -91,7 +90,7 @@ def read_corrections(
 
 def corrected_path(table:Path) -> Path:
     "Where the corrected label table goes by default: beside the old one, as `NAME-corrected.csv`."
-    return table.with_name(f'{stem(table.name)}-corrected.csv')
+    return table.with_name(f'{table.stem}-corrected.csv')
 
 def write_corrected(
     root, # the folder of the chips, or their label table

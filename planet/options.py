@@ -5,7 +5,8 @@ from fastcore.meta import delegates  # experiments take it from here: they impor
 from planet.cli import UserError, near_names
 from planet.trackers import check_track
 
-__all__ = ['DECIDE', 'LIMITS', 'RECIPES', 'RUN_OPTIONS', 'check_options', 'chip_options', 'delegates', 'options']
+__all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS',
+           'check_options', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
@@ -20,6 +21,9 @@ RECIPES = { # what options are by default; the epochs of a frozen head take seco
     'frozen+finetune': dict(epochs=3, freeze_epochs=20, lr=1e-3)}
 
 DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
+
+# of scripts that train by `planet.recipes`: others leave them out
+RECIPE_OPTIONS = 'recipe', 'body_lr', 'views', 'precision', 'threads'
 
 # of scripts that record a run: others leave them out
 RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wandb', 'wandb_mode', 'pickle'
@@ -47,7 +51,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
-    data:str='auto', # chips: a folder with a label table and images, sample, synthetic, or auto, the best there are
+    data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
@@ -61,6 +65,7 @@ def chip_options(
     body_lr:float=3e-4, # learning rate of all layers in recipe frozen+finetune
     views:int=2, # flips and rotations of a chip that recipe frozen computes features of, 1 to 8
     precision:str='auto', # number format: auto asks the device; fp32, bf16, fp16
+    threads:int=0, # of the CPU, for training; 0: as many as make a step fastest, measured at the start
     tta:bool=True, # no test-time augmentation: predict from one view of a chip, not the mean of its eight
     valid_pct:float=0.2, # share of the chips in the validation set, without `folds`
     split:str='auto', # auto: the table's own (is_valid, split) if it has one; random; ungrouped; or a CSV file of one

@@ -15,9 +15,10 @@ __all__ = ['check_recipe', 'train_frozen', 'train']
 
 def check_recipe(
     o:AttrDict, # options
+    also=(), # a recipe that the caller has besides
 ):
     "Raise a `UserError` for what cannot be trained on this machine or with this backbone, before chips are decoded."
-    if o.recipe not in RECIPES:
+    if o.recipe not in (*RECIPES, also):
         raise UserError(f"{o.recipe} is for planet_kfold: one of {', '.join(RECIPES)}", option='recipe')
     check_precision(o.precision, default_device())
     find_backbone(o.arch).check_size(o.size)

@@ -99,6 +99,11 @@ class Run:
         self.facts['resumed'] = [*facts.get('resumed', []), self.saved.name if self.saved else 'start']
         self.stages, self.start = facts.get('stages', {}), self.start - facts.get('seconds', 0)
 
+    @property
+    def threads(self) -> int: # 0 where a run begins
+        "The number of threads that a resumed run had: with others sums come out in other bits."
+        return (self.facts.get('device') or {}).get('threads', 0) if self.options.get('resume') else 0
+
     def __exit__(self, kind, error, trace):
         self.stage(None)
         with ignored_signals(), self.context: # a second Ctrl-C comes when the record is written

@@ -35,7 +35,8 @@ def plan_scene(tagger, path, overlap=0., bs=64, scale=None, bands=None, metres=0
     "Read what a scene is, and decide how it is tagged; `UserError` where it cannot be"
     if bs < 1: raise UserError(f'{bs} is too few', 'bs')
     raster = open_raster(path)
-    bands, metres = find_bands(raster, tagger.bands, bands), float(metres or chip_metres(tagger))
+    bands = find_bands(raster, tagger.bands, bands, tagger.limits)
+    metres = float(metres or chip_metres(tagger))
     window = ground_window(raster, metres) if metres else (tagger.size,)*2
     small, valid = overview(raster, bands)
     sample = small[:, valid]

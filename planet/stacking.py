@@ -26,11 +26,12 @@ def _mean(x, tags): return x.reshape(len(x), -1, tags).mean(1)
 
 def _ridge(x, y, alphas):
     "Stackers of one penalty each. What is penalised is how far they are from the mean of the models, not from nothing."
-    from sklearn.linear_model import Ridge
+    y = y - _mean(x, y.shape[1])
+    centre, level = x.mean(0), y.mean(0)
+    u, s, v = np.linalg.svd(x - centre, full_matrices=False) # one decomposition for all penalties
     for alpha in alphas:
-        fitted = Ridge(alpha=alpha).fit(x, y - _mean(x, y.shape[1]))
-        coef, bias = fitted.coef_.T.reshape(x.shape[1], -1), np.atleast_1d(fitted.intercept_)
-        yield Stacker(coef, bias, np.full(y.shape[1], alpha))
+        coef = v.T@((s/(s*s + alpha))[:, None]*(u.T@(y - level)))
+        yield Stacker(coef, level - centre@coef, np.full(y.shape[1], alpha))
 
 def fit_stacker(
     x, # `(chips, models*tags)`: the models' probabilities beside one another
@@ -39,11 +40,14 @@ def fit_stacker(
     groups=None, # `(chips,)`: equal for chips that stay together
     alphas=ALPHAS,
 ): # -> the `Stacker`, and the cross-fitted probabilities of these very chips, to tune a threshold on
-    "Fit a stacker; the penalty of each tag is that of least squared error on folds that it was not fitted on."
+    "Fit a stacker; each tag has the strongest penalty that is within a standard error of the best on held-out folds."
     fold, out = kfolds(len(x), folds, seed, groups).numpy(), np.empty((len(alphas), *y.shape))
     for f in range(folds):
         for i, s in enumerate(_ridge(x[fold != f], y[fold != f], alphas)): out[i, fold == f] = s(x[fold == f])
-    best, tags = ((out - y)**2).mean(1).argmin(0), np.arange(y.shape[1])
+    loss, tags = (out - y)**2, np.arange(y.shape[1])
+    more = loss - loss[loss.mean(1).argmin(0), :, tags].T # than the penalty of least loss has
+    near = more.mean(1) <= more.std(1)/len(x)**.5
+    best = len(alphas) - 1 - near[::-1].argmax(0) # the strongest penalty that is not worse by a standard error
     every = list(_ridge(x, y, alphas))
     coef, bias = (np.stack([getattr(s, name) for s in every]) for name in ('coef', 'bias'))
     return Stacker(coef[best, :, tags].T, bias[best, tags], np.asarray(alphas)[best]), out[best, :, tags].T

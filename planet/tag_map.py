@@ -24,7 +24,8 @@ ASSUMES = (
     'alarms: of a true share s, a share s × recall + (1 − s) × false positive rate is tagged (Rogan and Gladen 1978). '
     'The interval holds what is uncertain in recall and false positive rate, which are counted on the validation set, '
     'and in the number of windows. It assumes that both are the same in this scene as on the validation set, that is '
-    'the same sensor, season and kind of landscape; where the scene differs, the interval may be wrong.')
+    'the same sensor, season and kind of landscape; where the scene differs, the interval may be wrong. A dash: fewer '
+    'than 10 validation chips have the tag, or it is not recognised better than by chance.')
 
 def _picture(scene):
     "The scene as a JPEG in a URL, what holds no measurement light grey."
@@ -71,7 +72,7 @@ def _round_length(metres):
 def _row(tag, colour, r, checked):
     recall, precision = ('–' if v != v else f'{v:.2f}' for v in (r.recall, r.precision))
     interval = '' if r.low != r.low else f'<small>{_hectares(r.low)} to {_hectares(r.high)}</small>'
-    known = f'counted on {int(r.positives)} validation chips that have it' if r.positives else 'errors are not known'
+    known = f'{int(r.positives)} validation chips have it' + (': too few, or not recognised' if r.low != r.low else '')
     return (f'<tr><td><label><input type="checkbox"{" checked" if checked else ""}><span class="swatch" '
             f'style="background:rgb{colour}"></span>{text(tag)}</label></td>'
             f'<td class="number">{_hectares(r.hectares)}<small>{r.share:.1%}</small></td>'
@@ -82,6 +83,8 @@ def _note(line, kind='note'): return f'<p class="{kind}">{line}</p>'
 
 def _lines(scene, factor):
     "What stands above and below the map."
+    rule = text(scene.about['rule'])
+    if re.fullmatch(r'[\d.]+', rule): rule = f'every tag with a probability above {rule}'
     a, known = scene.about, scene.areas.positives.max() > 0
     side = f'{scene.grid.window[1]*scene.raster.metres[1]:,.0f} m'
     head = [f"{a['tagged']:,} windows of {side} were tagged"
@@ -89,7 +92,7 @@ def _lines(scene, factor):
             + (f", {a['padded']:,} reach over the edge" if a['padded'] else '') + '.']
     notes = [ASSUMES.format(side=side) if known else 'An area is that of the windows with a tag, each counted whole. '
              "Nothing is known of the tagger's errors here, so areas are not corrected and have no interval.",
-             f'Decision rule: {text(a["rule"])}. Shares are of {scene.areas.attrs["total"]:,.0f} ha with data.']
+             f'Decision rule: {rule}. Shares are of {scene.areas.attrs["total"]:,.0f} ha with data.']
     if scene.grid.step != scene.grid.window: notes.append('Windows overlap: a cell is the mean of those that cover it.')
     if factor > 1: notes.append(f'{factor} x {factor} cells are drawn as one.')
     if scene.raster.rotated: notes.append('The picture lies as in its file: north is not up.')

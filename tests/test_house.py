@@ -28,12 +28,12 @@ report explain
 run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
-recipes
+recipes kernel_ridge
 frozen
 learner stock
 pooling
 checkpoints
-divergence
+divergence threads
 callbacks backbones checkpoint_files gradcam
 weights
 data

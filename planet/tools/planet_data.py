@@ -17,11 +17,12 @@ def verify(
     folder:str, # folder with a label table and images
     workers:int=0, # threads that read images; 0: one a core
     label_delim:str='', # what separates tags: a character, space, or none where a cell is one tag; by default detected
+    bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
 ):
     "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
     check_options(dict(workers=workers))
     from planet.tools.verify import verify
-    report = verify(folder, workers, label_delim)
+    report = verify(folder, workers, label_delim, bands)
     say(report)
     return 0 if report.ok else 1
 
