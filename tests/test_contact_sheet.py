@@ -40,7 +40,8 @@ def run(tmp_path, folder):
 def test_the_sheet_in_light_and_dark(tmp_path, folder, run):
     corner = {}
     for dark in (False, True):
-        main(data=str(folder), n=8, columns=4, size=64, record=str(run), dark=dark, names=True, out=str(tmp_path/'s.png'))
+        main(data=str(folder), n=8, columns=4, size=64, record=str(run), dark=dark, names=True,
+             out=str(tmp_path/'s.png'))
         picture = Image.open(tmp_path/'s.png').convert('RGB')
         assert picture.width > 600 and picture.getextrema()[0][1] > 200
         corner[dark] = picture.getpixel((2, 2))
