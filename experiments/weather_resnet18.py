@@ -23,25 +23,31 @@ def main(
     from planet import plots
     from planet.backbones import find_backbone
     from planet.data import load_chips, weather_chips, weather_dls
-    from planet.learner import chip_learner, fine_tune
+    from planet.grouped import grouped_lines
+    from planet.learner import chip_learner
+    from planet.recipes import check_recipe, train
     from planet.results import evaluate
     from planet.runs import Run
-    from planet.splits import split_chips
+    from planet.splits import split_chips, with_groups
+    from planet.threads import choose_threads
     from planet.tracking import Tracking
 
     with Run('weather_resnet18', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
-        find_backbone(o.arch).check_size(o.size) # before chips are decoded
+        check_recipe(o) # before chips are decoded
         whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+        whole = with_groups(whole, o.groups)
         chips = weather_chips(whole) # those without exactly one weather are left out
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)
         dls = weather_dls(chips, store, split, o.bs, o.workers)
         backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
-        learn = chip_learner(dls, backbone, o.weights, metrics=[accuracy], single=True, tta=o.tta)
+        learn = chip_learner(dls, backbone, o.weights, metrics=[accuracy], single=True, tta=o.tta,
+                             precision=o.precision)
+        choose_threads(learn, o.threads or run.threads)
         left_out = sorted({*whole.table.image_name} - {*chips.table.image_name})
         run.begin(learn, chips, split, store, without_one_weather=left_out)
         run.figure('batch', plots.batch_grid, dls)
-        history = fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, run.checkpoints, tracking)
-        result = evaluate(learn, chips, split)
+        history, logits = train(learn, o, store, run.checkpoints, tracking)
+        result = evaluate(learn, chips, split, logits=logits)
         run.finish(learn, result, history)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, split), '', run.path)

@@ -17,6 +17,7 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_type, model_meta, vision_learner
 from torch import nn
 from torchvision.models import get_model_weights
+from planet.callbacks import add_progress
 from planet.weights import colour_positions, fit_state, hub_files, misfits, widen_model, without
 
 __all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
@@ -80,10 +81,9 @@ class Backbone:
 
     def own_stats(self): return imagenet_stats # where nothing else is known
     @property
-    def key(self) -> str:
-        "The name that `find_backbone` finds it by."
-        own = next((k for k, v in BACKBONES.items() if v is self or v is self.arch), None)
-        return own or (self.arch if isinstance(self.arch, str) else self.name)
+    def key(self): # the name that `find_backbone` finds it by
+        own = (k for k, v in BACKBONES.items() if v is self or v is self.arch)
+        return next(own, self.arch if isinstance(self.arch, str) else self.name)
     def has_weights(self) -> bool:
         "Whether pretrained weights exist."
         return bool({'pretrained', 'weights'} & set(inspect.signature(self.arch).parameters))
@@ -175,8 +175,8 @@ class Backbone:
         learn = vision_learner(dls, **kwargs)
         if pretrained and (channels != 3 or self.colours != (0, 1, 2)): # fastai gives other bands weights of 0
             with torch.random.fork_rng([]): widen_model(learn.model, self.body(True, 3, **changes), self.colours)
-        learn.arch = self.arch # loggers ask for it
-        learn.settings = dict(arch=self.key, channels=channels, size=size, **given) # JSON, for `build_model`
+        add_progress(learn) # loggers ask for `arch`, and `build_model` takes the settings, which JSON can hold
+        learn.arch, learn.settings = self.arch, dict(arch=self.key, channels=channels, size=size, **given)
         return learn
 
     def load(self,

@@ -180,6 +180,6 @@ def recorded_bands(chips:Chips, # from the folder that a record names
                    facts:dict, # the record's `data`
                   ) -> Chips:
     "Chips with the bands and the value range that a run's record has, so that its pictures can be drawn again."
-    if not facts.get('bands') and not facts.get('limits'): return chips
+    if not facts.get('limits'): return chips
     with suppress(UserError): chips = _with_tiffs(chips)
     return replace(chips, bands=facts.get('bands'), limits=facts.get('limits'), stats=facts.get('stats'))

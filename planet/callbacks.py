@@ -1,16 +1,16 @@
-"""Callbacks: mixed precision, test-time augmentation, training history, progress, and a stop at NaN; each works alone.
+"""Callbacks: mixed precision, test-time augmentation, training history, progress; each works alone.
 
 Each works beside fastai's own as well, and none leaves the process changed after an error or Ctrl-C.
 """
 from planet.cli import UserError, is_watched, say  # before fastai, whose import it quiets
 
 # isort: split
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MethodType
 import fastai.vision.augment  # noqa: F401 (gives `TensorImage` its `dihedral`)
 import pandas as pd
 import torch
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner, Recorder
@@ -19,8 +19,8 @@ from fastcore.basics import noop
 from fastcore.foundation import L
 from fastprogress import fastprogress
 
-__all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'Precision', 'DihedralViews', 'Diverged', 'History', 'Progress',
-           'StopOnNaN', 'add_progress', 'one_table', 'quiet']
+__all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'check_precision', 'Precision', 'D4', 'DihedralViews',
+           'stage_name', 'History', 'Progress', 'add_progress', 'one_table', 'quiet']
 
 # ---- mixed precision
 
@@ -42,6 +42,18 @@ def amp_dtype(
     "The number format of mixed precision on `device`: bf16 where it gains, fp16 on CUDA before Ampere, else none."
     if bf16_gains(device): return torch.bfloat16
     return torch.float16 if device.type == 'cuda' else None
+
+DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
+
+def check_precision(
+    precision:str, # auto, fp32, bf16 or fp16
+    device:torch.device,
+):
+    "Raise a `UserError` where a number format does not work on a device."
+    if precision not in ('auto', *DTYPES):
+        raise UserError(f"{precision} is unknown: one of auto, {', '.join(DTYPES)}", option='precision')
+    if precision == 'fp16' and device.type != 'cuda':
+        raise UserError(f'fp16 needs a CUDA device, and this is {device.type}: take auto, bf16 or fp32', 'precision')
 
 def memory_format(
     device:torch.device,
@@ -80,12 +92,25 @@ class Precision(MixedPrecision):
     time, so that a learner exported on one machine does the right thing on the next. The loss is computed in fp32; fp16
     has its gradients scaled, as with fastai. `learn.to_fp32()` removes it.
     """
-    wrapped = None
-    def __init__(self): super().__init__()
+    wrapped, precision = None, 'auto'
+    def __init__(self,
+        precision:str='auto', # fp32, bf16 or fp16, whatever the device
+    ):
+        super().__init__()
+        self.precision = precision
+    def on(self, device): # -> number format or `None`, and memory layout
+        "What is right on a device."
+        check_precision(self.precision, device)
+        return DTYPES[self.precision] if self.precision in DTYPES else amp_dtype(device), memory_format(device)
+    def forward(self, model, x):
+        "The output of a model in this precision, outside of a fit."
+        dtype, layout = self.on(x.device)
+        if layout is torch.channels_last: model.to(memory_format=layout)
+        with torch.autocast(x.device.type, dtype) if dtype else nullcontext():
+            return model(x.contiguous(memory_format=layout))
     def before_fit(self):
         self.remove_forward()
-        device = self.dls.device
-        self.cast_to, self.layout = amp_dtype(device), memory_format(device)
+        self.cast_to, self.layout = self.on(self.dls.device)
         if self.layout is torch.channels_last: self.learn.model.to(memory_format=self.layout)
         self.learn.scaler, self.scales = torch.amp.GradScaler('cuda', enabled=self.cast_to is torch.float16), L()
     def before_batch(self):
@@ -104,6 +129,8 @@ class Precision(MixedPrecision):
 
 # ---- test-time augmentation
 
+D4 = 0, 3, 1, 2, 4, 5, 6, 7 # views as `TensorImage.dihedral` numbers them, in the order in which they are taken
+
 class DihedralViews(Callback):
     """Test-time augmentation over the D4 group: the mean logits of an image's eight flips and rotations.
 
@@ -112,24 +139,27 @@ class DihedralViews(Callback):
     (fastai's `tta` draws random augmentations instead.)
     """
     order = Precision.order-1 # its forward passes come before mixed precision ends
+    def __init__(self,
+        views:int=8, # how many of `D4`
+    ): self.views = views
     def after_pred(self):
         if self.training or not hasattr(self.learn, 'gather_preds'): return
         x, *rest = self.xb
         # the batch's own layout: no device has to know one that keeps that of a transposed view
         layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         logits = to_float(self.pred)
-        for k in range(1, 8):
+        for k in D4[1:self.views]:
             view = TensorImage(x).dihedral(k).contiguous(memory_format=layout)
             logits = logits + to_float(self.model(view, *rest))
-        self.learn.pred = (logits/8).as_subclass(torch.Tensor)
+        self.learn.pred = (logits/self.views).as_subclass(torch.Tensor)
 
 # ---- history and progress
 
 def stage_name(
     learn:Learner, # while it trains
 ) -> str:
-    "The stage of fine-tuning: `head` while layers are frozen, then `all layers`."
-    return 'head' if getattr(learn.opt, 'frozen_idx', 0) else 'all layers'
+    "The stage of fine-tuning: `head` while layers are frozen, then `all layers`; or what `learn.stage` says."
+    return getattr(learn, 'stage', None) or ('head' if getattr(learn.opt, 'frozen_idx', 0) else 'all layers')
 
 class History(Callback):
     "Training history: losses and metrics of each epoch, over all stages; a printed line where no progress table shows."
@@ -241,60 +271,3 @@ def quiet(
         try: yield learn
         finally:
             if history is not None: history.printed = True
-
-# ---- divergence
-
-class Diverged(UserError):
-    "Training diverged: NaN or infinite numbers, or a loss that explodes."
-
-class StopOnNaN(Callback):
-    """Stop training that diverges, at the first NaN or infinite output; the error names learning rate or weights.
-
-    It also stops after an epoch whose loss is a thousand times that of the first batch (a million, in validation).
-    (fastai's `TerminateOnNaNCallback` ends the fit as if it were done, and sees the loss only.)
-    """
-    order = Precision.order+1 # of outputs in fp32
-    def __init__(self): self.steps, self.fault, self.first, self.trained = 0, None, None, False
-    def after_step(self): self.steps += 1
-    def state_dict(self): return dict(steps=self.steps, first=self.first) # for a checkpoint
-    def load_state_dict(self, state): self.steps, self.first = state['steps'], state['first']
-    def after_pred(self): self.check(self.pred, 'outputs')
-    def after_loss(self):
-        if not len(self.yb): return
-        self.check(self.loss, 'loss')
-        if self.training and self.first is None: self.first = self.loss.detach().mean()
-    def before_epoch(self): self.trained = False
-    def after_train(self): self.compare(self.recorder.smooth_loss.value, 1e3)
-    # batch norm's averages lag behind in the first epochs, so a validation loss may be far off and come back
-    def after_validate(self):
-        if self.trained and self.recorder.loss.value is not None: self.compare(self.recorder.loss.value, 1e6)
-    def compare(self, loss, factor):
-        self.trained = True
-        if self.first is None or hasattr(self.learn, 'lr_finder'): return
-        if loss > factor*self.first.clamp(min=1e-3):
-            self.fault = self.diverged(f'the loss went from {self.first:.3g} to {loss:.3g}', self.steps)
-    def check(self, found, what):
-        if isinstance(found, torch.Tensor) and found.is_floating_point() and not torch.isfinite(found.detach()).all():
-            if hasattr(self.learn, 'lr_finder'): raise CancelFitException() # which raises the rate until this happens
-            self.fault = self.why(what)
-    def why(self, what): # -> words, or the error
-        "What made `what` infinite."
-        what = f"the model's {what} are NaN or infinite"
-        if self.steps and hasattr(self.learn, 'gather_preds'): return Diverged(f'{what}: train again with a lower `lr`')
-        if self.steps: return self.diverged(what, self.steps + self.training)
-        if not all(torch.isfinite(x).all() for x in self.xb): return 'the images hold NaN or infinite numbers'
-        for name, tensor in self.model.state_dict().items():
-            # a variance that overflowed in a 16-bit file is infinite, and harmless
-            if tensor.isnan().any() or not (name.endswith('running_var') or torch.isfinite(tensor).all()):
-                return f"the model's weights hold NaN or infinite numbers ({name}): take other `weights`"
-        return f'{what} before any training: take other `weights`'
-    def diverged(self, what, step) -> Diverged:
-        where = f'batch {self.iter+1}' if self.training else 'validation set'
-        at = f'epoch {self.epoch+1} of {self.n_epoch}, {where} ({stage_name(self.learn)}, step {step})'
-        return Diverged(f"training diverged in {at}: {what}. The learning rate, "
-                        f"{self.opt.hypers[-1]['lr']:.3g} at that time, is too high: take a lower `lr`, such as 0.003")
-    def __call__(self, event_name):
-        super().__call__(event_name)
-        # raised here and not in the event, whose errors fastai words anew, over three lines
-        fault, self.fault = self.fault, None
-        if fault: raise fault if isinstance(fault, UserError) else UserError(fault)

@@ -92,10 +92,11 @@ def quantise(path, # of an ONNX file from `export_onnx`
 
 def _chips(facts, folder, data):
     "Paths of training and of validation chips of a model, and the targets of the latter."
+    from planet.bands import recorded_bands
     from planet.sources import find_chips
     names, _, targs, _ = read_validation(folder)
     data = data or facts['trained_on'].get('data') or ''
-    try: chips = find_chips(data)
+    try: chips = recorded_bands(find_chips(data), facts['input'])
     except UserError as e:
         raise UserError(f'the chips that the model was trained on are not found ({e}): name their folder',
                         option='data') from None

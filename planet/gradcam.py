@@ -4,17 +4,17 @@
 from contextlib import contextmanager
 import torch
 
-__all__ = ['feature_layer', 'grad_cam']
+__all__ = ['body_stages', 'as_map', 'feature_layer', 'grad_cam']
 
 def _plain(x): return x.as_subclass(torch.Tensor) # fastai's `TensorImage` keeps what it is made from
 
-def _stages(model):
+def body_stages(model):
     "The stages of a network's body, and the stages inside those that are sequences (`blocks`, `layers`, `stages`)."
     body = model[0] if isinstance(model, torch.nn.Sequential) else model # fastai's networks are body and head
     while len(children := list(body.children())) == 1: body = children[0]
     return [o for child in children for o in (*(child if isinstance(child, torch.nn.Sequential) else ()), child)]
 
-def _as_map(output, x):
+def as_map(output, x):
     "An output as `(batch, channels, rows, columns)`; `None` for tokens and pooled features."
     if not isinstance(output, torch.Tensor) or output.ndim != 4: return None
     height, width = x.shape[2:]
@@ -49,10 +49,10 @@ def feature_layer(model, # a network with a convolutional body
     `ValueError` where the last stage has no feature map of rows and columns: a transformer of tokens. """
     found = []
     def keep(layer, inputs, output):
-        features = _as_map(output, x)
+        features = as_map(output, x)
         if features is not None: found.append((layer, min(features.shape[2:])))
         elif getattr(output, 'ndim', 0) == 3: found.clear() # what came before reaches the head as tokens
-    with _evaluating(model), _hooks(_stages(model), keep), torch.no_grad(): model(_plain(x))
+    with _evaluating(model), _hooks(body_stages(model), keep), torch.no_grad(): model(_plain(x))
     if not found: raise ValueError(f'{type(model).__name__} ends in no feature map of rows and columns')
     return next((layer for layer, side in reversed(found) if side >= least), found[-1][0])
 
@@ -74,6 +74,6 @@ def grad_cam(model, # a network with a convolutional body
         logits = _plain(model(x))
         columns = torch.as_tensor(columns, device=logits.device)
         gradient, = torch.autograd.grad(logits.gather(1, columns[:, None]).sum(), held[-1])
-    weights, features = (_as_map(o, x).float() for o in (gradient, held[-1].detach()))
+    weights, features = (as_map(o, x).float() for o in (gradient, held[-1].detach()))
     maps = (weights.mean((2, 3), keepdim=True)*features).sum(1).clamp(min=0).cpu()
     return maps/maps.amax((1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)

@@ -8,6 +8,7 @@ import os
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 import numpy as np
@@ -126,15 +127,17 @@ def in_threads(read, # called with each item; Pillow and hashing let go of the i
             yield waiting.popleft().result()
     finally: pool.shutdown(cancel_futures=True)
 
-def read_info(path) -> ImageInfo:
+def read_info(path, limits=None) -> ImageInfo: # `limits` as in `open_chip`
     "Read a file to its end, a JPEG at an eighth of its size, and tell what it is."
-    return _read(path, 1)[1]
+    return _read(path, 1, limits)[1]
 
 def read_infos(paths, # image files
                workers:int=0, # threads; 0: one a core
+               limits=None, # as in `open_chip`
               ) -> list[ImageInfo]:
     "Read every file to its end, and tell what it is; shows progress."
-    return list(progress(in_threads(read_info, paths := list(paths), workers), len(paths), 'reading images'))
+    read = partial(read_info, limits=limits)
+    return list(progress(in_threads(read, paths := list(paths), workers), len(paths), 'reading images'))
 
 def same_pixels(paths, # image files
                 infos=None, # an `ImageInfo` of each, all decoded at one size, where they are known: spares a reading

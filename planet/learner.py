@@ -27,8 +27,11 @@ from torch import nn
 from . import losses
 from .amazon import WEATHER
 from .backbones import find_backbone
-from .callbacks import DihedralViews, History, Precision, StopOnNaN, add_progress, one_table
+from .callbacks import DihedralViews, History, Precision, one_table
+from .data import NormalizeBatch
+from .divergence import StopOnNaN
 from .metrics import fbeta
+from .pooling import FeatureHead, pooled_net
 from .weights import is_readable, read_weights, short_timeouts
 
 # %% ../nbs/03_learner.ipynb #base-rates
@@ -158,7 +161,7 @@ def normalise(
 ):
     "Add the normalisation of the backbone's weights to the batches, if they have none; warn if they have another's."
     found = dls.after_batch.fs.filter(lambda o: isinstance(o, Normalize))
-    if not found: return dls.add_tfms([Normalize.from_stats(*stats)], 'after_batch')
+    if not found: return dls.add_tfms([NormalizeBatch.from_stats(*stats)], 'after_batch')
     have = [o.flatten().cpu() for o in (found[0].mean, found[0].std)]
     if name and not all(torch.allclose(a, torch.tensor(b), atol=1e-3) for a, b in zip(have, stats)):
         say(f'WARNING: these batches are normalised otherwise than the weights of {name} want '
@@ -191,13 +194,15 @@ def add_prior_head(
 def build_model(
     arch:str, n_out:int, # backbone by name, and how many outputs
     channels:int=3, size:int=224, # of the images
+    stages=(), features:int=0, # of the frozen recipe's head: stages of the body that it sees, and its inputs
     **head, # of the head, as `vision_learner` takes them
 ) -> nn.Module: # in evaluation mode
     "Build a model from `learn.settings`, for weights saved before: nothing is downloaded, no random state changes."
     with torch.random.fork_rng(devices=[]):
         learn = find_backbone(arch).learner(DataLoaders(), size, channels, n_out=n_out, loss_func=noop, **head)
-        start_at_base_rates(learn.model, torch.full((n_out,), .5))
-    return learn.model.eval()
+        model = pooled_net(learn.model[0], FeatureHead(features, n_out), stages) if features else learn.model
+        start_at_base_rates(model, torch.full((n_out,), .5))
+    return model.eval()
 
 # %% ../nbs/03_learner.ipynb #chip-learner
 def chip_learner(
@@ -208,19 +213,19 @@ def chip_learner(
     single:bool=False, # one label an image (softmax), rather than many (sigmoid)?
     tta:bool=True, # test-time augmentation: predict the mean of an image's eight flips and rotations?
     rates:torch.Tensor=None, # what an untrained head predicts, each between 0 and 1; the tags' base rates by default
+    precision:str='auto', # as in `planet.callbacks.Precision`
     **kwargs, # for `vision_learner`
 ) -> Learner: # frozen if it has weights; `learn.weights` says what it started from
     "fastai's `vision_learner` with a prior-bias head, mixed precision and test-time augmentation, for any backbone."
     backbone, (channels, size) = find_backbone(arch), image_shape(dls)
     state = None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
-    cbs = [Precision(), History(), StopOnNaN(), *[DihedralViews()]*tta, *L(kwargs.pop('cbs', None))]
+    cbs = [Precision(precision), History(), StopOnNaN(), *[DihedralViews()]*tta, *L(kwargs.pop('cbs', None))]
     # fastai would train a frozen body's batch norms, and so go back through all of it: twice the time, no better score
     build = partial(backbone.learner, dls, size, channels, loss_func=loss_func, metrics=metrics, cbs=cbs,
                     **{'train_bn': False, **kwargs})
     learn, learn.weights = start_weights(backbone, build, weights)
     if state is not None: backbone.load(learn, size, channels, state, weights)
     normalise(dls, backbone.channel_stats(channels), '' if learn.weights == 'none' else backbone.name)
-    add_progress(learn)
     if metrics is None: learn.metrics = default_metrics(learn)
     add_prior_head(learn, single, rates)
     if learn.weights != 'none': learn.freeze()

@@ -176,8 +176,9 @@ def _member(learn):
     mean, std = ([o.flatten().tolist() for o in (norm[0].mean, norm[0].std)] if norm
                  else ([0.]*learn.settings['channels'], [1.]*learn.settings['channels']))
     precision = getattr(learn, 'precision', None)
-    return dict(settings=learn.settings, mean=mean, std=std, views=8 if 'DihedralViews' in names else 1,
-                precision=getattr(precision, 'name', 'auto') if 'Precision' in names else 'fp32')
+    return dict(settings=learn.settings, mean=mean, std=std,
+                views=learn.dihedral_views.views if 'DihedralViews' in names else 1,
+                precision=getattr(precision, 'precision', 'auto') if 'Precision' in names else 'fp32')
 
 def _usual_pixels(chips):
     "Width and height of most of the first image files, as they are on the disk."

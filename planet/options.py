@@ -1,16 +1,29 @@
 "Options that experiments share, declared once, and the limits of their values."
+from pathlib import Path
 from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
-from planet.cli import UserError
+from planet.cli import UserError, near_names
 from planet.trackers import check_track
 
-__all__ = ['DECIDE', 'LIMITS', 'RUN_OPTIONS', 'check_options', 'chip_options', 'delegates', 'options']
+__all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS',
+           'check_options', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
-              folds=(0, 1000), fold=(0, 999), patience=(0, 10_000))
+              body_lr=(1e-12, 100), views=(1, 8), threads=(0, 1024), folds=(0, 1000), fold=(0, 999),
+              patience=(0, 10_000))
+
+PRECISIONS = 'auto', 'fp32', 'bf16', 'fp16'
+
+RECIPES = { # what options are by default; the epochs of a frozen head take seconds in all
+    'finetune': dict(epochs=3, freeze_epochs=4, lr=3e-3),
+    'frozen': dict(freeze_epochs=20, lr=1e-3),
+    'frozen+finetune': dict(epochs=3, freeze_epochs=20, lr=1e-3)}
 
 DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
+
+# of scripts that train by `planet.recipes`: others leave them out
+RECIPE_OPTIONS = 'recipe', 'body_lr', 'views', 'precision', 'threads'
 
 # of scripts that record a run: others leave them out
 RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wandb', 'wandb_mode', 'pickle'
@@ -21,8 +34,16 @@ def check_options(given:dict, # name -> value; those that have no limits are let
     for name, (low, high) in LIMITS.items():
         if given.get(name) is not None and not low <= given[name] <= high:
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
-    if given.get('decide', 'thresh') not in DECIDE:
-        raise UserError(f"{given['decide']} is unknown: one of {', '.join(DECIDE)}", option='decide')
+    if (recipe := given.get('recipe', 'finetune')) not in RECIPES:
+        raise UserError(f"{recipe} is unknown: one of {', '.join(RECIPES)}{near_names(recipe, RECIPES)}", 'recipe')
+    if given.get('precision', 'auto') not in PRECISIONS:
+        raise UserError(f"{given['precision']} is unknown: one of {', '.join(PRECISIONS)}", option='precision')
+    if recipe != 'finetune' and given.get('freeze_epochs') == 0:
+        raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
+    if recipe == 'frozen' and given.get('epochs') is not None:
+        raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
+    if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
+        raise UserError(f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
@@ -30,19 +51,25 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
-    data:str='auto', # chips: a folder with a label table and images, sample, synthetic, or auto, the best there are
+    data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet50', # backbone, of torchvision or timm
     size:int=128, # height and width of a chip, in pixels
     bs:int=64, # chips in a batch
-    epochs:int=3, # epochs with all layers
-    freeze_epochs:int=4, # epochs with the head alone, before
-    lr:float=3e-3, # base learning rate
+    recipe:str='finetune', # finetune; frozen, a head on features computed once; or frozen+finetune, then all layers
+    epochs:int=None, # epochs with all layers; by default 3
+    freeze_epochs:int=None, # epochs with the head alone, before; by default 4, of a frozen recipe 20
+    lr:float=None, # base learning rate; by default 3e-3, of a head on features 1e-3
+    body_lr:float=3e-4, # learning rate of all layers in recipe frozen+finetune
+    views:int=2, # flips and rotations of a chip that recipe frozen computes features of, 1 to 8
+    precision:str='auto', # number format: auto asks the device; fp32, bf16, fp16
+    threads:int=0, # of the CPU, for training; 0: as many as make a step fastest, measured at the start
     tta:bool=True, # no test-time augmentation: predict from one view of a chip, not the mean of its eight
     valid_pct:float=0.2, # share of the chips in the validation set, without `folds`
-    split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV file of one
+    split:str='auto', # auto: the table's own (is_valid, split) if it has one; random; ungrouped; or a CSV file of one
+    groups:str='', # chips that stay together: a CSV of image_name,group (planet-data neighbours); ungrouped splits them
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
     seed:int=42, # of the split, the head and the order of chips
@@ -66,6 +93,8 @@ def options(shared:dict, # from `chip_options`
            ) -> AttrDict: # both, as attributes too
     "All options of a run as one value, checked; raises `UserError` for one outside its limits."
     found = AttrDict(shared | own)
+    for name, value in RECIPES.get(found.get('recipe'), RECIPES['finetune']).items():
+        if name in found and found[name] is None: found[name] = value
     check_options(found)
     check_track(found)
     return found

@@ -14,8 +14,8 @@ from planet.cli import UserError, say
 from planet.download.archives import BadArchive, UnsupportedArchive, bare_name, kind_of, unpack
 from planet.download.bigearthnet import bigearthnet_rows
 from planet.download.http import Passing, download, file_md5, open_url
+from planet.download.one_at_work import FETCHED, one_at_work
 from planet.files import SUFFIXES, images_in
-from planet.locks import locked
 
 __all__ = ['Remote', 'PublicSet', 'PUBLIC', 'ucmerced_rows', 'class_rows', 'home']
 
@@ -60,19 +60,14 @@ class PublicSet:
             chips = from_folder(folder)
             say(f'{folder} has everything already: {len(chips):,} chips with {len(chips.vocab)} tags')
             return folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder/'.fetched'/'lock', wait=False) as held:
-            if not held: raise UserError(f"another planet-data get is at work in {folder}: wait until it has finished")
-            try: rows = self.rows(folder, bands)
-            except FileNotFoundError: rows = None
+        with one_at_work(folder):
+            rows = self.rows(folder, bands)
             if rows is None:
                 for remote in self.files: self._fetch(remote, folder)
                 rows = self.rows(folder, bands)
             if rows is None:
                 raise UserError(f"{folder} does not hold {self.title} in the layout that is published at {self.page}")
             self._write(folder, rows)
-        (folder/'.fetched'/'lock').unlink(missing_ok=True)
-        if not any((folder/'.fetched').iterdir()): (folder/'.fetched').rmdir()
         return folder
 
     def _fetch(self, remote, folder):
@@ -80,7 +75,7 @@ class PublicSet:
         archive, target = folder/remote.name, folder/bare_name(remote.name)
         if archive.is_file() and target == archive or target.is_dir(): return
         fetched = not archive.is_file()
-        if fetched: archive = folder/'.fetched'/remote.name
+        if fetched: archive = folder/FETCHED/remote.name
         if fetched and not archive.is_file():
             say(f'{self.title}, licence: {self.licence}')
             def check(path):

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError, say
+from planet.distributed import scratch
 from planet.locks import locked
 from planet.model_files import cannot_be_saved, save_model
 from planet.process import ignored_signals, plain_text
@@ -41,7 +42,7 @@ class Run:
                  out=None, # that folder, where `options` has none
                 ):
         self.experiment, self.options = experiment, dict(options)
-        self.home = Path(out or self.options.get('out') or 'runs').expanduser()/experiment
+        self.home = Path(scratch() or out or self.options.get('out') or 'runs').expanduser()/experiment
         self.start, self.facts, self.checkpoints, self.saved = time.time(), {}, None, None
         self.learn = self.chips = None
         self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()
@@ -98,6 +99,11 @@ class Run:
         self.facts['resumed'] = [*facts.get('resumed', []), self.saved.name if self.saved else 'start']
         self.stages, self.start = facts.get('stages', {}), self.start - facts.get('seconds', 0)
 
+    @property
+    def threads(self) -> int: # 0 where a run begins
+        "The number of threads that a resumed run had: with others sums come out in other bits."
+        return (self.facts.get('device') or {}).get('threads', 0) if self.options.get('resume') else 0
+
     def __exit__(self, kind, error, trace):
         self.stage(None)
         with ignored_signals(), self.context: # a second Ctrl-C comes when the record is written
@@ -114,8 +120,8 @@ class Run:
 
     def fail(self, kind, error):
         "Finish the record of a run that did not get to its end, and tell the error how to resume."
-        from planet.callbacks import Diverged
         from planet.checkpoint_files import find_checkpoints
+        from planet.divergence import Diverged
         status = 'interrupted' if issubclass(kind, (KeyboardInterrupt, SystemExit)) else 'failed'
         if issubclass(kind, Diverged): status = 'diverged'
         told = plain_text(error) if issubclass(kind, UserError) else f'{kind.__name__}: {plain_text(error)}'

@@ -4,6 +4,7 @@ The ONNX graph holds the normalisation and one view; the eight views are average
 import os
 from pathlib import Path
 import torch
+from planet.callbacks import D4
 from planet.cli import UserError
 
 __all__ = ['SUFFIX', 'Runtime', 'load_runtime']
@@ -19,7 +20,7 @@ class Runtime:
     def __call__(self, pixels):
         from fastai.torch_core import TensorImage
         logits = 0
-        for k in range(self.views):
+        for k in D4[:self.views]:
             view = TensorImage(pixels).dihedral(k).as_subclass(torch.Tensor) if k else pixels
             logits = logits + torch.from_numpy(self.run(view.contiguous().numpy()).copy())
         return logits/self.views

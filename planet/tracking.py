@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback
 from fastai.torch_core import no_random
-from planet.callbacks import Diverged, History
+from planet.callbacks import History
+from planet.divergence import Diverged
 from planet.figures import as_array
 from planet.metrics import threshold_curve
 from planet.records import read_record

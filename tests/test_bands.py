@@ -105,6 +105,11 @@ def test_16_bits_without_bands_are_refused_with_a_way_out(folder):
     from planet.data import load_chips
     with pytest.raises(UserError, match='4 bands of uint16.*`bands`'): load_chips(str(folder), 32)
 
+def test_verify_reads_them_as_training_does(folder, monkeypatch, capsys):
+    from planet.tools.planet_data import verify
+    assert verify(str(folder)) == 1 and 'name the bands' in capsys.readouterr().out
+    assert verify(str(folder), bands='nir,red') == 0 and '4 bands of uint16 24' in capsys.readouterr().out
+
 def test_measured_once(folder, monkeypatch):
     first = find_chips(str(folder), bands='all')
     def again(*args): raise AssertionError('measured again')
@@ -140,6 +145,16 @@ def test_the_competitions_tiffs_lie_beside_its_jpegs(tmp_path, monkeypatch):
     assert 800 < chips.limits[0][0] < 900 < chips.limits[1][0] < 1000
     (planet/'train-tif-v2'/'chip_3.tif').unlink()
     with pytest.raises(UserError, match='lacks 1 of 24 chips, such as chip_3.tif'): find_chips(str(planet), bands='all')
+
+def test_a_scene_has_the_models_bands_where_its_chips_had_them(tmp_path):
+    rasters = pytest.importorskip('planet.rasters')
+    scene = rasters.Raster('a.tif', 9, 9, ('',)*4, 'uint16', None, False, (1, 0, 0, 0, -1, 0), '', (9, 9), (1, 1), ())
+    model, limits = ['red', 'green', 'blue', 'nir'], [[0]*4, [9]*4, [2, 1, 0, 3]]
+    assert rasters.find_bands(scene, model, None, limits) == (3, 2, 1, 4)
+    assert rasters.find_bands(scene, model, None, limits[:2]) == (1, 2, 3, 4)
+    with pytest.raises(UserError, match='say which they are'):
+        rasters.find_bands(scene, model[:3], None, [[0]*3, [9]*3, [3, 2, 1]])
+    assert rasters.stretch(scene, (3, 2, 1, 4), limits) == limits[:2] # pixels are in the model's order by then
 
 # ---- weights
 

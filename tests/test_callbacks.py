@@ -17,8 +17,9 @@ from fastai.torch_core import TensorImage, set_seed
 from fastprogress import fastprogress
 from torch import nn
 from planet import callbacks
-from planet.callbacks import DihedralViews, History, Precision, Progress, StopOnNaN, add_progress, one_table, quiet
+from planet.callbacks import DihedralViews, History, Precision, Progress, add_progress, one_table, quiet
 from planet.cli import UserError
+from planet.divergence import StopOnNaN
 
 class Net(nn.Sequential): # at the top, so that it can be pickled
     def __init__(self):

@@ -98,6 +98,7 @@ def test_ucmerced_by_hand(here):
     folder.mkdir()
     with pytest.raises(UserError) as e: get('ucmerced', str(folder))
     assert f'put UCMerced_LandUse.zip into {folder} by hand' in str(e.value) and '\n' not in str(e.value)
+    assert not list(folder.iterdir())
     for name, data in merced().items(): (folder/name).write_bytes(data)
     assert len(from_folder(get('ucmerced', str(folder)))) == 3
     (folder/'labels.csv').unlink()

@@ -24,6 +24,7 @@ from planet.cli import UserError
 from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
 from planet.download.competition import COMPETITION, access, credentials
 from planet.download.complete import set_fault
+from planet.download.one_at_work import one_at_work
 from planet.locks import locked
 from planet.synthetic import chips as synthetic
 from planet.tools.get import get
@@ -664,7 +665,7 @@ def test_a_synthetic_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_two_at_once(login):
     pytest.importorskip('fcntl')
-    with competition._only_one(Path('data/planet')): fails('another planet-data get is at work in data/planet')
+    with one_at_work(Path('data/planet')): fails('another planet-data get is at work in data/planet')
     whole(get('kaggle'))
 
 # ---- fastai's sets

@@ -1,13 +1,20 @@
 "Models from their settings; the frozen recipe: features computed once, a head trained on them, one model on pixels."
 import json
+import numpy as np
+import pandas as pd
 import pytest
+import timm
 import torch
+from fastai.learner import load_learner
 from fastai.torch_core import set_seed
-from planet import backbones
+from experiments import planet_resnet50, weather_resnet18
+from planet import backbones, callbacks, frozen, recipes, threads
 from planet.chips import from_folder
+from planet.cli import UserError
 from planet.data import tags_dls
+from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.images import ChipStore
-from planet.learner import build_model, chip_learner
+from planet.learner import base_rates, build_model, chip_learner, f2
 from planet.losses import BinaryCrossEntropyLoss
 from planet.splits import random_split
 
@@ -42,3 +49,220 @@ def test_a_backbone_of_ones_own_is_built_by_its_name(dls, monkeypatch):
     learn = tagger(dls, 'mine')
     assert learn.settings['arch'] == 'mine'
     build_model(**learn.settings).load_state_dict(learn.model.state_dict())
+
+# ---- features computed once
+
+def forward(net, x): return net.eval()(x.to(next(net.parameters()).device)).detach().cpu()
+
+@pytest.fixture(params=['resnet10t', 'vit_tiny_patch16_224', 'swin', 'squeezenet1_1'])
+def any_body(request, dls):
+    "Convolutional, of tokens, channels-last, and one that is not cut into stages."
+    if request.param != 'swin': return tagger(dls, request.param)
+    small = dict(embed_dim=12, depths=(1, 1, 1), num_heads=(1, 2, 3))
+    def swin(): return timm.create_model('swin_tiny_patch4_window7_224', num_classes=0, img_size=32, **small)
+    return tagger(dls, backbones.Backbone(swin))
+
+def test_the_installed_model_has_the_logits_of_the_features(any_body, chips, store, tmp_path):
+    learn, paths = any_body, chips.paths[:24]
+    x, stages = pooled_features(learn, paths, store, views=3, cache=tmp_path)
+    assert x.shape[:2] == (24, 3) and len(stages) <= 2
+    y = torch.tensor(chips.targets[:24]).float()
+    head = train_head(x, y, y.shape[1], range(16), learn.loss_func, range(16, 24), epochs=3, lr=.1).model
+    want = predict_head(head, x)
+    assert want.std(0).max() > 1, 'it tells chips apart'
+    install_head(learn, head, stages)
+    learn.dihedral_views.views = 3
+    got, _ = learn.get_preds(dl=learn.dls.test_dl(paths), act=lambda o: o)
+    np.testing.assert_allclose(got, want, atol=.02*want.std(), rtol=.02)
+
+def test_features_are_the_maximum_and_average_of_the_stages(dls, chips, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, 'bf16_gains', lambda device: False)
+    learn = tagger(dls, 'resnet18')
+    x, stages = pooled_features(learn, chips.paths[:5], store, views=2, cache=tmp_path)
+    assert stages == ['6', '7'] and x.shape == (5, 2, 2*(256 + 512)) and x.dtype == torch.float16
+    mean, std = (torch.tensor(o)[:, None, None] for o in backbones.find_backbone('resnet18').stats)
+    pixels = (torch.stack([store[p] for p in chips.paths[:5]])/255 - mean)/std
+    body = learn.model[0].eval().cpu()
+    for k, view in enumerate((pixels, pixels.rot90(1, (2, 3)))):
+        third = forward(body[:7], view)
+        maps = third, forward(body[7:], third)
+        want = torch.cat([o for m in maps for o in (m.amax((2, 3)), m.mean((2, 3)))], 1)
+        np.testing.assert_allclose(x[:, k].float(), want, atol=2e-3, rtol=2e-3)
+
+def count_batches(learn):
+    seen = []
+    learn.model[0].register_forward_hook(lambda m, i, o: seen.append(len(i[0])))
+    return seen
+
+def test_features_are_found_again_and_are_never_stale(dls, chips, store, tmp_path):
+    learn, paths = tagger(dls), chips.paths[:20]
+    seen = count_batches(learn)
+    def computed(*args, **kwargs):
+        seen.clear()
+        x, _ = pooled_features(learn, *args, cache=tmp_path, bs=10, **kwargs)
+        return x, seen[1:] # the first finds the stages
+    first, batches = computed(paths, store, 2)
+    assert batches == [10]*4
+    again, batches = computed(paths, store, 2)
+    assert not batches and torch.equal(first, again)
+    more, batches = computed(paths, store, 4) # the views that are missing
+    assert batches == [10]*4 and torch.equal(more[:, :2], first)
+    other = ChipStore(paths, 32)
+    other.pixels[0] = 255 - other.pixels[0]
+    changed, batches = computed(paths, other, 1)
+    assert batches == [10]*2 and not torch.equal(changed[0, 0], first[0, 0])
+    with torch.no_grad(): next(learn.model[0].parameters()).mul_(2)
+    assert computed(paths, store, 1)[1] == [10]*2
+
+def test_an_interrupted_computation_goes_on_with_the_next_view(dls, chips, store, tmp_path):
+    learn, paths = tagger(dls), chips.paths[:20]
+    seen, stop_at = count_batches(learn), 4
+    def stop(m, i, o):
+        if len(seen) == stop_at: raise KeyboardInterrupt
+    learn.model[0].register_forward_hook(stop)
+    with pytest.raises(KeyboardInterrupt): pooled_features(learn, paths, store, 2, bs=10, cache=tmp_path)
+    assert [p.name for p in tmp_path.rglob('*view*')] == ['view-0.npy'], 'what is kept is whole'
+    stop_at = 0
+    seen.clear()
+    x, _ = pooled_features(learn, paths, store, 2, bs=10, cache=tmp_path)
+    assert seen[1:] == [10]*2 and x.shape[:2] == (20, 2)
+    kept = next(tmp_path.rglob('view-0.npy'))
+    kept.write_bytes(kept.read_bytes()[:-100]) # a disk that failed
+    assert torch.equal(pooled_features(learn, paths, store, 2, bs=10, cache=tmp_path)[0], x)
+
+def test_a_cache_that_cannot_be_written_is_a_warning(dls, chips, store, tmp_path, capsys):
+    (tmp_path/'features').write_text('a file in the way')
+    x, _ = pooled_features(tagger(dls), chips.paths[:4], store, 1, cache=tmp_path)
+    assert x.shape[:2] == (4, 1) and 'WARNING: features cannot be kept' in capsys.readouterr().out
+
+def test_a_body_that_gives_nan_is_named(dls, chips, store, tmp_path):
+    learn = tagger(dls)
+    with torch.no_grad(): next(learn.model[0].parameters()).fill_(float('nan'))
+    with pytest.raises(UserError, match='NaN or infinite: take other `weights`'):
+        pooled_features(learn, chips.paths[:4], store, 1, cache=tmp_path)
+
+# ---- the head
+
+@pytest.fixture
+def features():
+    "Features of which the first two decide the tags."
+    torch.manual_seed(0)
+    x = torch.randn(200, 2, 6)*torch.tensor([1, 1, 1, 1, 1, 0.]) + 3
+    y = (x[:, :, :2].mean(1) > 3).float()
+    return x.half(), y
+
+def test_a_head_learns_and_starts_at_the_base_rates(features):
+    x, y = features
+    loss = BinaryCrossEntropyLoss()
+    start = train_head(x, y, 2, range(150), loss, range(150, 200), epochs=1, lr=1e-9).model
+    np.testing.assert_allclose(predict_head(start, x[150:]).sigmoid(), base_rates(y[:150]).expand(50, 2), atol=1e-4)
+    learn = train_head(x, y, 2, range(150), loss, range(150, 200), epochs=30, lr=3e-2, metrics=[f2])
+    logits = predict_head(learn.model, x[150:])
+    assert ((logits > 0) == y[150:].bool()).float().mean() > .85
+    assert torch.isfinite(logits).all(), 'a feature that never changes is left as it is'
+    assert len(learn.history.rows) == 30 and learn.history.rows[-1]['stage'] == 'head'
+    np.testing.assert_allclose(learn.history.rows[-1]['f2'], f2(logits, y[150:]), rtol=1e-5)
+
+def test_a_head_depends_on_its_seed_alone(features):
+    x, y = features
+    def weights(seed):
+        return train_head(x, y, 2, range(150), BinaryCrossEntropyLoss(), epochs=2, seed=seed).model.linear.weight
+    torch.manual_seed(1)
+    first, state = weights(5), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(weights(5), first) and not torch.equal(weights(6), first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state), 'no random state changes'
+
+def test_a_single_label_head_has_the_class_frequencies_as_its_prior(features):
+    x, y = features
+    labels = y[:, 0].long()
+    loss = torch.nn.CrossEntropyLoss()
+    head = train_head(x, labels, 3, range(150), loss, range(150, 200), epochs=1, lr=1e-9).model
+    probs = predict_head(head, x[150:]).softmax(1)
+    np.testing.assert_allclose(probs[0], base_rates(torch.nn.functional.one_hot(labels[:150], 3).float()), atol=.01)
+
+# ---- the recipes
+
+quick = dict(arch='resnet10t', weights='none', size=32, bs=16)
+
+def run(main, tmp_path, drawn, **options):
+    main(**quick | dict(data=str(drawn), out=str(tmp_path/'out')) | options)
+    folder = max((tmp_path/'out').glob('*/*/record.json'), key=lambda p: p.stat().st_mtime).parent
+    return json.loads((folder/'record.json').read_text()), folder
+
+def test_the_frozen_recipe_from_data_to_record(tmp_path, drawn, capsys):
+    record, folder = run(planet_resnet50.main, tmp_path, drawn, recipe='frozen', pickle=True)
+    said = capsys.readouterr().out
+    assert record['status'] == 'done' and record['options']['freeze_epochs'] == 20 and {'features', 'head'} <= set(
+        record['stages'])
+    assert 'head: 20 epochs on the features of' in said and 'a frozen body of random weights stays random' in said
+    history = pd.read_csv(folder/'history.csv')
+    assert len(history) == 20 and set(history.stage) == {'head'}
+    # what was scored from features is what the exported model predicts from files
+    probs = pd.read_csv(folder/'validation.csv').set_index('image_name')
+    again = load_learner(folder/'learner.pkl')
+    name = probs.index[0]
+    found = again.predict(next(drawn.rglob(f'{name}.jpg')))[2]
+    np.testing.assert_allclose(found, probs.loc[name], atol=.02)
+
+def test_the_body_goes_on_from_the_frozen_head(tmp_path, drawn):
+    record, folder = run(planet_resnet50.main, tmp_path, drawn, recipe='frozen+finetune', epochs=1)
+    history = pd.read_csv(folder/'history.csv')
+    assert list(history.stage) == ['head']*20 + ['all layers'] and record['status'] == 'done'
+    assert (folder/'checkpoint').is_dir()
+
+def test_a_frozen_recipe_for_a_single_label(tmp_path, drawn):
+    record, _ = run(weather_resnet18.main, tmp_path, drawn, recipe='frozen', tta=False)
+    assert record['scores']['accuracy'] > 0 and record['status'] == 'done'
+
+@pytest.mark.parametrize('options,said', [
+    (dict(recipe='frosen'), '`recipe` frosen is unknown: .*did you mean frozen'),
+    (dict(recipe='stock'), '`recipe` stock is for planet_kfold'),
+    (dict(recipe='frozen', epochs=3), '`epochs` 3 has no use in recipe frozen'),
+    (dict(recipe='frozen', freeze_epochs=0), '`freeze_epochs` 0 would leave the head'),
+    (dict(precision='bf17'), '`precision` bf17 is unknown'), (dict(views=9), '`views` 9 is outside 1 to 8'),
+    (dict(threads=-1), '`threads` -1 is outside'), (dict(body_lr=0), '`body_lr` 0 is outside')])
+def test_wrong_options_are_told_before_anything_is_done(tmp_path, drawn, options, said):
+    with pytest.raises(UserError, match=said): run(planet_resnet50.main, tmp_path, drawn, **options)
+    assert not list((tmp_path/'out').rglob('record.json'))
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(UserError, match='`precision` fp16 needs a CUDA device'):
+        callbacks.check_precision('fp16', torch.device('cpu'))
+    callbacks.check_precision('bf16', torch.device('cpu'))
+    assert callbacks.Precision('fp32').on(torch.device('cpu'))[0] is None
+
+def test_resume_of_a_frozen_run_that_was_cut(tmp_path, drawn, monkeypatch):
+    def interrupt(*args, **kwargs): raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recipes, 'train_head', interrupt)
+        run(planet_resnet50.main, tmp_path, drawn, recipe='frozen')
+    cut, = (tmp_path/'out').glob('*/*/record.json')
+    assert json.loads(cut.read_text())['status'] == 'interrupted'
+    with monkeypatch.context() as patch:
+        patch.setattr(frozen, 'one_view', interrupt) # the features are there already
+        record, folder = run(planet_resnet50.main, tmp_path, drawn, recipe='frozen', resume=str(cut.parent))
+    assert record['status'] == 'done' and folder == cut.parent
+
+# ---- threads
+
+def test_threads_are_measured_in_turn_and_the_fastest_is_taken(dls, monkeypatch, capsys):
+    learn, at = tagger(dls), []
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setattr(threads.torch, 'get_num_threads', lambda: 2)
+    monkeypatch.setattr(threads.torch, 'set_num_threads', at.append)
+    clock = iter(range(10**6))
+    def now():
+        "Two threads take five ticks for a step, one takes one."
+        for _ in range(5 if at and at[-1] == 2 else 1): value = next(clock)
+        return value
+    monkeypatch.setattr(threads, 'perf_counter', now)
+    monkeypatch.setattr(threads, 'SECONDS', 10**6)
+    assert threads.choose_threads(learn) == 1 and at[-1] == 1 and at[:4] == [2, 1, 2, 1]
+    assert 'threads: 1 of 2, as other processes are busy' in capsys.readouterr().out
+    at.clear()
+    assert threads.choose_threads(learn, 3) == 3 and at == [3], 'what is asked for is not measured'
+    monkeypatch.setenv('OMP_NUM_THREADS', '2')
+    assert threads.choose_threads(learn) == 2 and at == [3]
+    assert [threads.candidates(n) for n in (2, 3, 16)] == [[2, 1], [3, 2, 1], [16, 15, 8]]

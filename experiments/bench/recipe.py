@@ -10,7 +10,7 @@ validation probabilities.
 """
 from time import perf_counter
 from planet.cli import say, script
-from planet.options import RUN_OPTIONS, chip_options, delegates, options
+from planet.options import RECIPE_OPTIONS, RUN_OPTIONS, chip_options, delegates, options
 
 def stock(chips, split, o):
     "Stock fastai, trained."
@@ -31,7 +31,7 @@ def ours(chips, split, o):
     return learn
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
 def main(
     weights:str='imagenet', # where both backbones start: imagenet, none, or a .safetensors or .pth file
     thresh:float=0.2, # a tag is predicted above this probability

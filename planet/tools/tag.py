@@ -16,7 +16,9 @@ __all__ = ['tag_command', 'tag_images']
 SHOWN = 20 # unreadable files that are named
 SKIPPED = 3 # exit status where inputs were skipped
 
-def warn(line): print(line, file=sys.stderr, flush=True)
+def warn(line):
+    "Print a line on stderr, beside the lines of the output."
+    print(line, file=sys.stderr, flush=True)
 
 # ---- progress
 
@@ -56,7 +58,7 @@ class Bad:
 def chip_opener(tagger):
     "A function that decodes a chip, and refuses what is no chip: a scene, or a picture whose shape would be lost."
     from PIL import Image
-    from planet.images import open_chip
+    from planet.images import decode_chip
     usual = max(tagger.facts['input'].get('pixels') or [tagger.size])
     def open_one(path):
         try:
@@ -66,7 +68,7 @@ def chip_opener(tagger):
         if max(width, height) > 4*max(usual, tagger.size) or max(width, height) > 2*min(width, height):
             raise ValueError(f'{width}x{height} pixels are no chip (trained on {usual}x{usual}): cut it into chips, '
                              'or give a georeferenced scene by itself')
-        return open_chip(path, tagger.size, tagger.limits)
+        return decode_chip(path, tagger.size, tagger.limits)
     return open_one
 
 def _skip(items, n, last, bs):
@@ -93,7 +95,7 @@ def tag_images(tagger, inputs, # `Inputs`
               ) -> tuple: # images that were tagged, those that were skipped, how many have each tag
     "Tag a stream of image files in flat memory, into a file or onto the screen."
     import torch
-    from planet.inference import decoded_batches
+    from planet.inference import tag_stream
     decide, bs = decide or tagger.decide, bs or tagger.bs
     identity = dict(model=tagger.facts['sha256'], inputs=[str(g) for g in given], engine=tagger.engine)
     total, counts = len(inputs), torch.zeros(len(tagger.vocab), dtype=torch.long)
@@ -101,9 +103,8 @@ def tag_images(tagger, inputs, # `Inputs`
         bad, done = Bad(file.bad if file else 0), file.done if file else 0
         rate = Rate('tagging', total, done) if out else None
         items = _skip(inputs, done, file.last, bs) if done else inputs
-        for names, pixels, broken in decoded_batches(chip_opener(tagger), items, bs, workers):
+        for names, probs, broken in tag_stream(tagger, items, bs, workers, chip_opener(tagger)):
             bad.add(broken)
-            probs = tagger.probabilities(torch.stack(pixels)) if pixels else torch.empty(0, len(tagger.vocab))
             hot = decide(probs)
             counts.add_(hot.sum(0).cpu())
             tags = [[t for t, yes in zip(tagger.vocab, row) if yes] for row in hot.tolist()]
@@ -173,7 +174,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['serve']: return _serve(tagger, o)
     if o['submission']:
         from planet.tools.submit import submit
-        return submit(tagger, o)
+        return submit(tagger, o, tag_images)
     if paths: return tag_scenes(tagger, paths, o, outs)
     return _tag(tagger, o, given, outs[0] if outs else '')
 
