@@ -42,8 +42,11 @@ NOTEBOOKS = [Notebook(*row) for row in (
      'your own chips as batches'),
     ('03_learner', 30, 'a head at the prior log-odds, mixed precision, test-time augmentation, backbones',
      'a `Learner` that starts at the base rates'),
-    ('04_inference', 30, 'the model folder: save, load, tag, decide, submit', 'tags of new chips from a saved model'),
-    ('05_scenes', 30, 'a georeferenced scene in windows', 'a map of tags'),
+    ('04_inference', 20, 'the model folder: save, load, tag, decide', 'tags of new chips from a saved model'),
+    ('05a_windows', 25, "windows of a chip's ground size on a georeferenced raster",
+     'chips out of a scene, none forgotten'),
+    ('05b_areas', 20, 'overlapping windows, and hectares with an interval', 'an area that is corrected for errors'),
+    ('05_scenes', 20, 'a scene tagged, checked and laid on a map', 'a table, a raster and a page in the right place'),
     ('13_passengers', 20, 'tabular data read and checked', 'a table in which each cell is right or refused'),
     ('13b_binary', 35, 'binary classification: one unit, logits, a threshold, folds',
      'a score beside a rule and a line'),
@@ -61,7 +64,8 @@ READERS = {
                                ['12_planet', '01_metrics', '01b_decisions', '03_learner', '04_inference']),
     'the analyst': ('has chips or scenes of their own, and needs tags',
                     'tags of your own images, and how far to trust them',
-                    ['12_planet', '02_data', '01c_calibration', '04_inference', '05_scenes'])}
+                    ['12_planet', '02_data', '01c_calibration', '04_inference', '05a_windows', '05b_areas',
+                     '05_scenes'])}
 READERS = {who: (what, end, [n for n in names if n in BY_NAME]) for who, (what, end, names) in READERS.items()}
 
 # ---- what stands in a notebook

@@ -35,11 +35,12 @@ def main(
     from planet.learner import LOSSES, chip_learner, find_loss
     from planet.metrics import best_thresholds, bootstrap_interval, compare_decisions, crossfit_fbeta, fbeta_per_chip
     from planet.provenance import device_facts
-    from planet.splits import random_split
+    from planet.splits import random_split, with_groups
     from planet.threads import choose_threads
 
     set_seed(o.seed, reproducible=True)
     chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+    chips = with_groups(chips, o.groups)
     backbone, split = find_backbone(o.arch, chips.stats, chips.bands), random_split(chips)
     learn = chip_learner(tags_dls(chips, store, split, o.bs), backbone, o.weights, precision=o.precision)
     choose_threads(learn, o.threads)

@@ -1,7 +1,7 @@
 """Cross-validate a multi-label tagger of satellite chips: every chip is scored by a model that has not seen it.
 
     python experiments/planet_kfold.py --data sample --weights imagenet
-    python experiments/planet_kfold.py --data sample --weights imagenet --recipe stock
+    python experiments/planet_kfold.py --data sample --weights imagenet --stock
     python experiments/planet_kfold.py --resume last --data sample --weights imagenet
 
 The second trains stock fastai on the same folds, to compare with. The third goes on with a run that was cut, at the
@@ -12,22 +12,23 @@ from planet.cli import say, script
 from planet.options import chip_options, delegates, options
 
 @script
-@delegates(chip_options, but=['fold', 'valid_pct', 'split', 'track', 'wandb', 'wandb_mode', 'pickle'])
+@delegates(chip_options, but=['fold', 'valid_pct', 'track', 'wandb', 'wandb_mode', 'pickle'])
 def main(
     folds:int=5, # stratified folds, kept in OUT/folds; duplicates and groups of chips stay together
-    recipe:str='finetune', # of each fold: finetune, frozen, frozen+finetune, or stock, which is fastai's own
+    split:str='auto', # auto: groups of chips stay together; ungrouped: folds as if there were no groups, to compare
+    stock:bool=False, # train stock fastai instead, to compare with: its own recipe in fp32, with epochs and lr as given
+    head:str='linear', # of recipe frozen: linear; or kernel, a ridge regression in closed form, without a model folder
     loss:str='bce', # bce, smoothed, focal, asymmetric, fbeta, or grouped (softmax over the weather)
     loss_args:str='', # parameters of the loss, such as gamma=1.5
     thresh:float=0.2, # a tag is predicted above this probability
-    decide:str='thresh', # decision rule: thresh; tuned, a threshold per tag; or expected, the set of best expected F2
+    decide:str='thresh', # decision rule: thresh; tuned, a threshold per tag; or expected, the best expected F2
     calibrate:bool=False, # calibrate the probabilities of each tag, each chip's by the other folds' chips
     **kwargs,
 ):
     "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
-    o = options(chip_options(folds=folds, recipe=recipe, **kwargs), loss=loss, loss_args=loss_args, thresh=thresh,
-                decide=decide, calibrate=calibrate)
+    o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
+                loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
-    from dataclasses import replace
     from time import perf_counter
     from fastai.torch_core import set_seed
     from planet.backbones import find_backbone
@@ -35,35 +36,42 @@ def main(
     from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
+    from planet.grouped import grouped_lines
+    from planet.kernel_ridge import train_kernel
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
     from planet.runs import Run
-    from planet.splits import fold_split, split_chips
+    from planet.splits import split_chips, with_groups
     from planet.stock import stock_learner
     from planet.threads import choose_threads
 
+    if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
+    if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
+        raise UserError('kernel is a head on frozen features: add `recipe` frozen', option='head')
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
-        check_recipe(o, also='stock') # before chips are decoded
-        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim)
-        first = split_chips(chips, seed=o.seed, folds=o.folds, out=o.out) # says what there is to know of the folds
-        others = [fold_split(chips, o.folds, k, o.seed, o.out) for k in range(1, o.folds)]
-        splits = [first, *(replace(split, group=first.group) for split in others)]
+        check_recipe(o) # before chips are decoded
+        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+        chips, loss_func = with_groups(chips, o.groups), find_loss(o.loss, chips.vocab, o.thresh, o.loss_args)
+        splits = [split_chips(chips, seed=o.seed, folds=o.folds, fold=k, out=o.out, split=o.split)
+                  for k in range(o.folds)]
         done = Folds(run, chips, store, splits)
         for k in done.left():
             set_seed(o.seed, reproducible=True) # a fold is the same whether others were trained before it or not
             start = perf_counter()
-            if o.recipe == 'stock':
+            if o.stock:
                 learn = stock_learner(chips, splits[k], o.size, o.bs, o.workers, o.arch, o.weights).add_cb(History())
+                fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, done.begin(learn, k))
+                logits = None
             else:
                 dls = tags_dls(chips, store, splits[k], o.bs, o.workers)
-                backbone = find_backbone(o.arch, chips.stats)
-                learn = chip_learner(dls, backbone, o.weights, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args),
-                                     tta=o.tta, precision=o.precision)
+                backbone = find_backbone(o.arch, chips.stats, chips.bands)
+                learn = chip_learner(dls, backbone, o.weights, loss_func, tta=o.tta, precision=o.precision)
                 o.threads = choose_threads(learn, o.threads or run.threads) # once for all folds
-            checkpoints, logits = done.begin(learn, k), None
-            if o.recipe == 'stock': fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, checkpoints)
-            else: _, logits = train(learn, o, store, checkpoints)
-            done.finish(learn, k, perf_counter() - start, o.thresh, logits)
-        result = finish_folds(done, o, find_loss(o.loss, chips.vocab, o.thresh, o.loss_args))
-        say('', result.report(), '', run.path)
+                checkpoints = done.begin(learn, k)
+                if o.head == 'kernel': logits = train_kernel(learn, o, store)
+                else: _, logits = train(learn, o, store, checkpoints)
+            why = 'kernel ridge regression is no network' if o.head == 'kernel' else ''
+            done.finish(learn, k, perf_counter() - start, o.thresh, logits, why)
+        result = finish_folds(done, o, loss_func)
+        say('', result.report(), *grouped_lines(run, result, *splits), '', run.path)

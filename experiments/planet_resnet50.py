@@ -21,23 +21,28 @@ def main(
 ):
     "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on validation chips and record the run."
     o = options(chip_options(**kwargs), progressive=True, loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
+    from planet.loading import begin_loading
+    loading = begin_loading(o.data, o.size, o.skip_bad, o.label_delim, o.bands) # while torch is imported
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.torch_core import set_seed
     from planet import plots
     from planet.backbones import find_backbone
-    from planet.data import load_chips, tags_dls
+    from planet.data import tags_dls
+    from planet.distributed import data_parallel, processes
+    from planet.grouped import grouped_lines
     from planet.learner import chip_learner, find_loss
     from planet.recipes import check_recipe, train
     from planet.results import decided, evaluate
     from planet.runs import Run
-    from planet.splits import split_chips
+    from planet.splits import split_chips, with_groups
     from planet.threads import choose_threads
     from planet.tracking import Tracking
 
-    with Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
+    with processes(o), Run('planet_resnet50', o) as run, Tracking(o, run) as tracking:
         set_seed(o.seed, reproducible=True)
-        check_recipe(o) # before chips are decoded
-        chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+        check_recipe(o)
+        chips, store = loading.result()
+        chips = with_groups(chips, o.groups)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split)
         dls = tags_dls(chips, store, split, o.bs, o.workers)
         backbone = find_backbone(o.arch, chips.stats, chips.bands) # statistics of its weights, or of the chips' bands
@@ -46,7 +51,9 @@ def main(
         choose_threads(learn, o.threads or run.threads)
         run.begin(learn, chips, split, store)
         run.figure('batch', plots.batch_grid, dls)
-        history, logits = train(learn, o, store, run.checkpoints, tracking)
+        with data_parallel(learn) as first: # the one of several processes that goes on
+            history, logits = train(learn, o, store, run.checkpoints, tracking)
+        if not first: return
         result = decided(evaluate(learn, chips, split, logits=logits), o.decide)
         run.finish(learn, result, history)
-        say('', result.report(), '', run.path)
+        say('', result.report(), *grouped_lines(run, result, split), '', run.path)

@@ -33,11 +33,12 @@ def main(
     from planet.data import chip_dls, load_chips, only_of
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.runs import Run
-    from planet.splits import split_chips
+    from planet.splits import split_chips, with_groups
 
     with Run('tags_and_weather_resnet50', o) as run:
         find_backbone(o.arch).check_size(o.size) # before chips are decoded
         whole, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
+        whole = with_groups(whole, o.groups)
         chips, weather = only_of(whole) # those without exactly one weather are left out, and recorded
         exclusive, rest = split_vocab(chips)
         split = split_chips(chips, o.valid_pct, o.seed, o.folds, o.fold, o.out, o.split, whole)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from fastcore.foundation import L
 from safetensors.torch import load_file, save_file
+from planet.distributed import bare
 
 __all__ = ['MODEL', 'TRAINING', 'Saved', 'pack', 'unpack', 'random_state', 'set_random_state', 'write_checkpoint',
            'read_checkpoint', 'epoch_number', 'find_checkpoints', 'option_differences',
@@ -40,7 +41,7 @@ def random_state(dls) -> dict:
     "States of all generators of random numbers: Python's, NumPy's, torch's and those of the `DataLoaders`."
     return dict(python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state(),
                 cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                loaders=[d.rng.getstate() for d in dls.loaders])
+                loaders=[bare(d).rng.getstate() for d in dls.loaders])
 
 def set_random_state(state:dict, # from `random_state`, perhaps packed and unpacked
                      dls):
@@ -51,7 +52,7 @@ def set_random_state(state:dict, # from `random_state`, perhaps packed and unpac
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(state['torch'])
     if len(state['cuda']) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(state['cuda'])
-    for d, o in zip(dls.loaders, state['loaders']): d.rng.setstate(of_python(o))
+    for d, o in zip(dls.loaders, state['loaders']): bare(d).rng.setstate(of_python(o))
 
 # ---- files
 

@@ -23,6 +23,7 @@ from planet.checkpoint_files import (
     write_checkpoint,
 )
 from planet.cli import UserError, say
+from planet.distributed import bare, process_count
 from planet.process import plain_text
 
 __all__ = ['Checkpoints', 'is_out_of_memory']
@@ -130,7 +131,7 @@ class Checkpoints(Callback):
     def take_best(self, learn):
         "Load the weights of the best epoch."
         path, what = self.folder/f"epoch-{self.best['epoch']}", f"{self.best['metric']} {self.best['value']:.4f}"
-        try: learn.model.load_state_dict(read_checkpoint(path).model)
+        try: bare(learn.model).load_state_dict(read_checkpoint(path).model)
         except ValueError as e: return self.warn(f'{path} is damaged ({e}): the last epoch is scored')
         self.warn(f"`patience`: epoch {self.best['epoch']}, the best ({what}), is scored on the chips that chose it")
 
@@ -153,9 +154,9 @@ class Checkpoints(Callback):
         "Write the checkpoint of an epoch; one that cannot be written is a warning."
         learn, path = self.learn, self.folder/f'epoch-{self.done}'
         facts = dict(stage=self.stage, epoch=epoch, over=over, done=self.done, since=self.since, best=self.best,
-                     early=self.early, bs=[d.bs for d in learn.dls.loaders], identity=self.identity)
+                     early=self.early, bs=[d.bs*process_count() for d in learn.dls.loaders], identity=self.identity)
         try:
-            write_checkpoint(path, learn.model.state_dict(), self.state(learn), facts)
+            write_checkpoint(path, bare(learn.model).state_dict(), self.state(learn), facts)
             best = self.best['epoch'] if self.best else self.done
             kept = {path.name, f'epoch-{best}', f'epoch-{self.done-1}'}
             for old in find_checkpoints(self.folder):
@@ -195,7 +196,7 @@ class Checkpoints(Callback):
     def restore(self, learn, found):
         "Put the learner into the state of a checkpoint."
         of, facts = found.training, found.facts
-        learn.model.load_state_dict(found.model)
+        bare(learn.model).load_state_dict(found.model)
         device = next(learn.model.parameters()).device
         def here(o): return o.to(device) if isinstance(o, torch.Tensor) else o
         states = [{k: here(v) for k, v in one.items()} for one in of['optimizer']['state']]

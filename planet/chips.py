@@ -13,8 +13,8 @@ from planet.files import FOLDERS, HELD_OUT, SUFFIXES, existing_folder, images_in
 from planet.quality import Finding, count, notes, some, stop_at_faults
 from planet.tables import LabelTable, is_table, raw_table, split_name
 
-__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'raw_table', 'read_table',
-           'read_folder', 'from_folder']
+__all__ = ['TABLES', 'FOLDERS', 'SUFFIXES', 'Chips', 'existing_folder', 'table_path', 'table_and_folder', 'raw_table',
+           'read_table', 'read_folder', 'from_folder']
 
 TABLES = 'labels.csv', 'train_v2.csv', 'train_classes.csv'
 
@@ -91,7 +91,8 @@ class Chips:
 
 def _other_tables(root):
     "Tables of another name than `TABLES`, but for those that name no tags."
-    named = [p for p in root.iterdir() if p.is_file() and not re.match(r'\.|sample_submission|test', p.name, re.I)]
+    named = [p for p in root.iterdir() if p.is_file() and not re.match(r'\.|sample_submission|test', p.name, re.I)
+             and not p.stem.endswith('-corrected')] # of planet-runs labels: it lies beside the table that it corrects
     tables = sorted(p for p in named if p.suffix.lower() in ('.csv', '.tsv'))
     return tables or sorted(p for p in named if p.suffix.lower() in ('.txt', '.tab', '.dat') and is_table(p))
 
@@ -167,14 +168,21 @@ def _official(table):
         table.rows, table.read = rows.drop(columns='split'), [r for r in table.read if not r.startswith('split by')]
         yield Finding('split column', f"names {', '.join(kinds)} alone", 'note', todo="a split is drawn")
 
+def table_and_folder(path, # a folder of chips, or a label table in one
+                    ) -> tuple: # the folder, and the table or `None`
+    "The folder that a label table lies in, so that a table can be named in the place of a folder."
+    path = Path(path).expanduser()
+    return (path.parent, path) if path.is_file() and path.suffix.lower() in ('.csv', '.tsv') else (path, None)
+
 def read_folder(root:Path, # a folder with a label table and images
                 label_delim:str='', # what separates tags, as in `raw_table`
+                table=None, # the label table, where it is not the one that `table_path` finds
                ) -> tuple: # the `LabelTable` or `None`, a path or `None` for each row, the vocab, all findings
     "Read and check a folder's table and look for its images; faults are among the findings, and nothing is raised."
-    findings, table = [], None
-    try: table = raw_table(table_path(root), label_delim)
+    findings, named, table = [], table, None
+    try: table = raw_table(named or table_path(root), label_delim)
     except UserError as e:
-        table = None if any((root/name).exists() for name in TABLES) else _class_folders(root)
+        table = None if named or any((root/name).exists() for name in TABLES) else _class_folders(root)
         if table is None: return None, [], [], [Finding('table', str(e), 'FAULT')]
     if table.path.name not in TABLES and table.path != root: table.read.insert(0, f'table {table.path.name}')
     findings += table.findings
@@ -183,6 +191,7 @@ def read_folder(root:Path, # a folder with a label table and images
     findings += quality.check_table(table.rows.image_name, table.rows.tags, table.path.name)
     vocab = sorted({tag for tags in table.rows.tags for tag in tags})
     findings += _official(table)
+    if 'group' in table.rows: findings += quality.check_groups(list(table.rows.image_name), list(table.rows.group))
     names = list(table.rows.image_name)
     paths, how, unclear = match_images(root, names)
     table.read += [f"{count(n, 'image name')} matched {said}" for said, n in how.items() if said]
@@ -235,7 +244,7 @@ def _how_to_get(root, vocab, home, missing, unclear):
         return f"planet-data get kaggle, `to` {root}, {does}; or {yours}"
     return f"unpack {archives}; or {yours}" if archives else yours
 
-def from_folder(root, # a folder with a label table, and images in `train/`, beside it or below; or a folder a class
+def from_folder(root, # a folder with a label table (or that table) and images in it or in `train/`; or a folder a class
                 source:str=None, # what the chips are; the folder's path by default
                 label_delim:str='', # what separates tags: a character, space, none (a cell is one tag); '': detected
                 **fields, # of `Chips`: `bands`, `limits`, `stats` of images that are not RGB of 8 bits
@@ -245,8 +254,9 @@ def from_folder(root, # a folder with a label table, and images in `train/`, bes
     Raises `UserError` for every fault that `planet-data verify` finds in the table: none there, rows without a name,
     two rows for a file, tags separated in several ways, missing images, fewer than two chips or tags.
     """
+    root, named = table_and_folder(root)
     root = existing_folder(root)
-    table, paths, vocab, findings = read_folder(root, label_delim)
+    table, paths, vocab, findings = read_folder(root, label_delim, named)
     stop_at_faults(findings, root if table is None else table.path)
     rows = table.rows.assign(tags=[sorted(set(tags)) for tags in table.rows.tags], path=paths)
     return Chips(rows.drop(columns='line', errors='ignore'), vocab, source or str(root), root, read=table.read,

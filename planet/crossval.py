@@ -110,16 +110,19 @@ class Folds:
                k:int, # the fold
                seconds:float, # that it took
                thresh:float=0.2, # a tag is predicted above this probability
-               logits=None, # of the validation set, where they are known already
+               logits=None, # of its validation set, where they are known
+               why:str='', # there is no model to keep
               ):
         "Score a fold, and keep its probabilities, its history and its model; the record says last that it is done."
         run, split = self.run, self.splits[k]
         result = evaluate(learn, self.chips, split, AboveThreshold(thresh), logits=logits)
         self.home.mkdir(exist_ok=True)
-        if not (why := cannot_be_saved(learn, self.chips)):
+        why = why or cannot_be_saved(learn, self.chips)
+        if not why:
             save_model(self.home/f'model-{k}', learn, result, self.chips, experiment=run.experiment, run=run.path.name,
                        fold=k)
-        if hasattr(learn, 'history'): _write(self.home/f'history-{k}.csv', learn.history.table, index=False)
+        if getattr(getattr(learn, 'history', None), 'rows', None):
+            _write(self.home/f'history-{k}.csv', learn.history.table, index=False)
         _write(self.home/f'fold-{k}.csv', result.probabilities)
         facts = dict(fold=k, train=len(split.train), valid=len(split.valid), f2=result.scores['f2'],
                      loss=result.scores['valid_loss'], seconds=round(seconds, 1), no_model=why)
@@ -129,7 +132,7 @@ class Folds:
         say(f"fold {k}: F2 {facts['f2']:.4f} on {facts['valid']:,} chips, {seconds:.0f} s")
 
     def result(self, thresh=0.2, loss_func=None, calibrate=False) -> OutOfFold:
-        "The out-of-fold result of all chips, in the order of their table; with `calibrate` by cross-fitted Platt scaling."
+        "The out-of-fold result of all chips in the order of their table, calibrated by cross-fits if asked."
         tables, chips = [table for _, table in self.done.values()], self.chips
         probs = torch.tensor(pd.concat(tables).loc[self.names].to_numpy(), dtype=torch.float32)
         targs, groups = torch.tensor(chips.targets), self.splits[0].group
@@ -170,6 +173,7 @@ def finish_folds(
     from planet.report import write_report
     run, history = folds.run, folds.history()
     run.stage('figures')
+    run.update(out_of_fold=True)
     result = decided(folds.result(o.thresh, loss_func, o.calibrate), o.decide)
     run.result(result)
     if history is not None: run.table('history', history, index=False)

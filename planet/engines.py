@@ -5,6 +5,7 @@ A job is a pair (scene, tile) of numbers, a result an array of rows, one a windo
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -95,9 +96,7 @@ def _alike(a, b):
 # ---- engines
 
 def _plain(jobs, make, workers):
-    worker = make()
-    try: yield from worker.run(jobs)
-    finally: worker.close()
+    yield from make().run(jobs)
 
 _worker = None # of a process of the pool
 
@@ -159,8 +158,10 @@ class _Actor:
         return dict(scene=scene, window=rows['window'], state=rows['state'], nodata=rows['nodata'],
                     **{f'p{i}': p for i, p in enumerate(rows['probs'].T)})
 
+def _retries(): return dict(max_restarts=-1, max_task_retries=DEATHS) # a tile that kills each worker ends the run
+
 QUIET = dict(RAY_USAGE_STATS_ENABLED='0', RAY_AUTH_MODE='disabled', RAY_DATA_DISABLE_PROGRESS_BARS='1',
-             RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')
+             RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0', RAY_BACKEND_LOG_LEVEL='fatal')
 
 def _ray(jobs, make, workers):
     """Ray Data: only the numbers of tiles go to the actors, which read the pixels themselves, so that no picture is
@@ -174,7 +175,8 @@ def _ray(jobs, make, workers):
     import ray.data
     ours = not ray.is_initialized() # else the caller's cluster
     if ours: ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-                      object_store_memory=200*2**20, configure_logging=True)
+                      object_store_memory=200*2**20, # and workers find what this process finds:
+                      runtime_env=dict(env_vars=dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path)))))
     logging.getLogger('ray.data').setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -183,8 +185,8 @@ def _ray(jobs, make, workers):
         blocks = max(workers, -(-len(jobs)//GROUP)) # one block would be one task after another
         data = ray.data.from_items([dict(scene=s, tile=t) for s, t in jobs], override_num_blocks=min(blocks, 2000))
         data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers)), batch_size=GROUP,
-                                num_cpus=1, num_gpus=min(1, gpus/workers) if gpus else None, max_restarts=-1,
-                                max_task_retries=DEATHS,
+                                num_cpus=1, num_gpus=min(1, gpus/workers) if gpus else None,
+                                ray_remote_args_fn=_retries,
                                 compute=ray.data.ActorPoolStrategy(size=workers))
         for batch in data.iter_batches(batch_size=None, batch_format='numpy'):
             if not len(batch.get('window', ())): continue

@@ -28,6 +28,7 @@ from . import losses
 from .amazon import WEATHER
 from .backbones import find_backbone
 from .callbacks import DihedralViews, History, Precision, one_table
+from .data import NormalizeBatch
 from .divergence import StopOnNaN
 from .metrics import fbeta
 from .optimizer import adam_for
@@ -161,7 +162,7 @@ def normalise(
 ):
     "Add the normalisation of the backbone's weights to the batches, if they have none; warn if they have another's."
     found = dls.after_batch.fs.filter(lambda o: isinstance(o, Normalize))
-    if not found: return dls.add_tfms([Normalize.from_stats(*stats)], 'after_batch')
+    if not found: return dls.add_tfms([NormalizeBatch.from_stats(*stats)], 'after_batch')
     have = [o.flatten().cpu() for o in (found[0].mean, found[0].std)]
     if name and not all(torch.allclose(a, torch.tensor(b), atol=1e-3) for a, b in zip(have, stats)):
         say(f'WARNING: these batches are normalised otherwise than the weights of {name} want '

@@ -28,7 +28,7 @@ def card(facts:dict, # what `model.json` says
     arch = ', '.join(dict.fromkeys(str(m['settings'].get('arch')) for m in members))
     many = f' ({len(members)} networks, averaged)' if len(members) > 1 else ''
     lines = [f'# Tags of satellite chips: {arch}{many}', '', _score(facts), '', '## Use', '',
-             '    planet-tag THIS_FOLDER chips/ --out tags.csv', '',
+             '    planet-tag THIS_FOLDER chips/', '',
              'or, in Python,', '', '    from planet.inference import Tagger',
              "    tagger = Tagger.load('THIS_FOLDER')", '',
              'Nothing in this folder runs code when it is loaded.', '', '## What it takes and gives', '',

@@ -1,4 +1,5 @@
 "Find chips that were cut side by side from one scene, by their borders; put scenes together; groups for splits."
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pandas as pd
 from planet.borders import SIDES, LineModel, PairScore, best_pairs, brightness_step, read_borders
 from planet.cli import progress as cli_progress
+from planet.quality import count
 
 __all__ = ['Neighbours', 'find_neighbours', 'match_borders', 'assemble']
 
@@ -25,13 +27,14 @@ class Neighbours:
         "Lines that say what was found."
         sizes = self.groups.group.value_counts()
         together, f = sizes[sizes > 1], self.facts
-        found = f"{len(self.pairs):,} pairs of neighbours among {len(self.groups):,} chips"
-        yield (f"{found}: {len(together):,} groups of 2 to {together.max()} chips, {together.sum():,} chips in all"
-               if len(together) else found)
+        found = f"{count(len(self.pairs), 'pair')} of neighbours among {len(self.groups):,} chips"
+        if not len(together): yield f'{found}: no borders stand out from those that only look alike'; return
+        largest = '2' if together.max() == 2 else f'2 to {together.max():,}'
+        yield f"{found}: {count(len(together), 'group')} of {largest} chips, {together.sum():,} in all"
         if f['implied']: yield f"{f['implied']:,} of them follow from where other chips lie, and not from their borders"
         if f['step'] is not None:
             yield f"the mean colour of two borders that meet differs by {f['step']:.1f} of 255 (median)"
-        if f['rejected']: yield f"{f['rejected']:,} pairs contradict where other chips lie, and were dropped"
+        if f['rejected']: yield f"{count(f['rejected'], 'pair')} that contradict where other chips lie were dropped"
         yield f"threshold {f['threshold']:.1f} (log-odds): {f['false_expected']:.2g} false pairs are expected"
 
 def find_neighbours(
@@ -53,10 +56,11 @@ def find_neighbours(
 
 class _Tail:
     "How many false pairs have at least a log-odds, among so many pairs: an exponential tail of those inside chips."
-    def __init__(self, scores, pairs, top=10, part=300): # the very highest may be chips of overlapping scenes
-        high = np.sort(scores)[::-1][top:max(top + 20, min(part, len(scores)//20))]
+    def __init__(self, scores, lines, top=10, part=300): # the very highest may be chips of overlapping scenes
+        high = np.sort(scores)[::-1][top:max(top + 20, min(part, lines//20))]
+        if not len(high): high = np.zeros(1)
         self.start = high[-1]
-        self.count, self.pairs = top + len(high), pairs
+        self.count, self.pairs = top + len(high), lines**2
         self.slope = max((high - self.start).mean(), .05)
 
     def false(self, score, pairs): return self.count*pairs/self.pairs*np.exp(-(score - self.start)/self.slope)
@@ -71,11 +75,10 @@ def _step_odds(step, typical, other):
     "Log-odds from the step of mean colour between two lines: `typical` of neighbours, `other` of others."
     return np.clip(np.log(other/typical) - step/typical + step/other, -8, None)
 
-def _mutual(rows, cols, score):
-    "Whether each pair is the best of its row and of its column."
-    best = pd.DataFrame(dict(row=rows, col=cols, score=score))
-    return ((best.score == best.groupby('row').score.transform('max'))
-            & (best.score == best.groupby('col').score.transform('max'))).to_numpy()
+def _mutual(found):
+    "The pairs that are the best of their `row` and of their `col`, on their side."
+    best = [found.score == found.groupby(['side', of]).score.transform('max') for of in ('row', 'col')]
+    return found[best[0] & best[1]]
 
 def match_borders(
     borders, # `Borders`
@@ -87,8 +90,8 @@ def match_borders(
     i, j, ratio = best_pairs(model, inner, 3, progress, label='learning borders')
     score = PairScore(model, inner, i, j, ratio)
     false, false_step = score(inner, i, j, ratio), brightness_step(inner, i, j)
-    other = max(float(false_step.mean()), 1.)
-    tail = partial(_Tail, pairs=len(inner)**2)
+    other = max(float(false_step.mean()), 1.) if len(false_step) else 30.
+    tail = partial(_Tail, lines=len(inner))
     found = []
     for side in SIDES:
         lines = getattr(borders, side)
@@ -96,15 +99,14 @@ def match_borders(
         found.append(pd.DataFrame(dict(row=rows, col=cols, side=side, score=score(lines, rows, cols, ratio),
                                        step=brightness_step(lines, rows, cols))))
     found, odds, step = pd.concat(found, ignore_index=True), tail(false), None
-    def best(): return pd.concat([f[_mutual(f.row, f.col, f.score)] for _, f in found.groupby('side')])
-    sure = best()
+    sure = _mutual(found)
     sure = sure[sure.score >= odds.threshold(sure.score, 2*n*n)]
     if len(sure) >= FEW: # how bright neighbours are beside one another says more
         step = float(sure.step.median())
         typical = max(step, .2)/np.log(2)
         found['score'] += _step_odds(found.step, typical, other)
         odds = tail(false + _step_odds(false_step, typical, other))
-    pairs = best().sort_values('score', ascending=False, ignore_index=True)
+    pairs = _mutual(found).sort_values('score', ascending=False, ignore_index=True)
     threshold = odds.threshold(pairs.score, 2*n*n)
     pairs = pairs[pairs.score >= threshold]
     facts = dict(threshold=float(threshold), step=step,
@@ -113,10 +115,21 @@ def match_borders(
 
 # ---- scenes
 
+def _surest_first(pairs):
+    "Pairs `(row, col, side)`: those that close a square of four chips come before others, then by log-odds."
+    right, below = ({r: c for r, c, s in zip(pairs.row, pairs.col, pairs.side) if s == side} for side in SIDES)
+    closed = Counter()
+    for a, b in right.items():
+        c, d = below.get(a), below.get(b)
+        if c is not None and d is not None and right.get(c) == d:
+            closed.update([(a, b, 'right'), (c, d, 'right'), (a, c, 'below'), (b, d, 'below')])
+    scored = sorted(zip(pairs.row, pairs.col, pairs.side, pairs.score), key=lambda p: (-closed[p[:3]], -p[3]))
+    return [p[:3] for p in scored]
+
 def _place(pairs):
     "Put chips beside one another, the surest pair first; pairs that contradict what lies there already are dropped."
     scene, at, members, dropped = {}, {}, {}, 0 # chip -> scene, place; scene -> place -> chip
-    for row, col, side in zip(pairs.row, pairs.col, pairs.side):
+    for row, col, side in _surest_first(pairs):
         for chip in (row, col):
             if chip not in scene: scene[chip], at[chip], members[chip] = chip, (0, 0), {(0, 0): chip}
         a, b = scene[row], scene[col]

@@ -1,4 +1,5 @@
 "Options that experiments share, declared once, and the limits of their values."
+from pathlib import Path
 from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
 from planet.cli import UserError, near_names
@@ -34,7 +35,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
     for name, (low, high) in LIMITS.items():
         if given.get(name) is not None and not low <= given[name] <= high:
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
-    if (recipe := given.get('recipe', 'finetune')) not in (*RECIPES, 'stock'):
+    if (recipe := given.get('recipe', 'finetune')) not in RECIPES:
         raise UserError(f"{recipe} is unknown: one of {', '.join(RECIPES)}{near_names(recipe, RECIPES)}", 'recipe')
     if given.get('precision', 'auto') not in PRECISIONS:
         raise UserError(f"{given['precision']} is unknown: one of {', '.join(PRECISIONS)}", option='precision')
@@ -44,8 +45,8 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         if given.get(name): raise UserError(f'{given[name]} has no use in recipe frozen: its chips are seen once', name)
     if recipe == 'frozen' and given.get('epochs') is not None:
         raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
-    if given.get('decide', 'thresh') not in DECIDE:
-        raise UserError(f"{given['decide']} is unknown: one of {', '.join(DECIDE)}", option='decide')
+    if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
+        raise UserError(f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
@@ -53,7 +54,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
-    data:str='auto', # chips: a folder with a label table and images, sample, synthetic, or auto, the best there are
+    data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
@@ -72,7 +73,8 @@ def chip_options(
     threads:int=0, # of the CPU, for training; 0: as many as make a step fastest, measured at the start
     tta:bool=True, # no test-time augmentation: predict from one view of a chip, not the mean of its eight
     valid_pct:float=0.2, # share of the chips in the validation set, without `folds`
-    split:str='auto', # auto: the table's own split (is_valid, split) if it has one; random; or a CSV file of one
+    split:str='auto', # auto: the table's own (is_valid, split) if it has one; random; ungrouped; or a CSV file of one
+    groups:str='', # chips that stay together: a CSV of image_name,group (planet-data neighbours); ungrouped splits them
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
     seed:int=42, # of the split, the head and the order of chips

@@ -27,7 +27,9 @@ def device_facts(device) -> dict:
     "The device, its name and how many threads work: what a figure has to be read beside."
     import torch
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else _cpu_name()
-    return dict(type=device.type, name=name, cores=os.cpu_count(), threads=torch.get_num_threads())
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    many = dict(processes=torch.distributed.get_world_size()) if together else {}
+    return dict(type=device.type, name=name, cores=os.cpu_count(), threads=torch.get_num_threads(), **many)
 
 def _cpu_name():
     "The processor as the system calls it."

@@ -14,8 +14,8 @@ from planet.cli import UserError, say
 from planet.download.archives import BadArchive, UnsupportedArchive, bare_name, kind_of, unpack
 from planet.download.bigearthnet import bigearthnet_rows
 from planet.download.http import Passing, download, file_md5, open_url
+from planet.download.one_at_work import FETCHED, need_module, one_at_work
 from planet.files import SUFFIXES, images_in
-from planet.locks import locked
 
 __all__ = ['Remote', 'PublicSet', 'PUBLIC', 'ucmerced_rows', 'class_rows', 'home']
 
@@ -43,6 +43,7 @@ class PublicSet:
     tags: tuple = () # all of them, to recognise the set by; (): not checked
     bands: str = '' # that are taken where none are asked for; '': red, green, blue of 8 bits
     unpacks: bool = True # or does `rows` read the archives themselves?
+    needs: tuple = () # modules that `rows` imports, of the extra `data`
 
     def __call__(self) -> Chips:
         "The chips in `data/NAME`; `UserError` where `planet-data get NAME` has to be run first."
@@ -60,19 +61,15 @@ class PublicSet:
             chips = from_folder(folder)
             say(f'{folder} has everything already: {len(chips):,} chips with {len(chips.vocab)} tags')
             return folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder/'.fetched'/'lock', wait=False) as held:
-            if not held: raise UserError(f"another planet-data get is at work in {folder}: wait until it has finished")
-            try: rows = self.rows(folder, bands)
-            except FileNotFoundError: rows = None
+        with one_at_work(folder):
+            rows = self.rows(folder, bands)
             if rows is None:
+                for name in self.needs: need_module(name, self.title) # before hours of fetching
                 for remote in self.files: self._fetch(remote, folder)
                 rows = self.rows(folder, bands)
             if rows is None:
                 raise UserError(f"{folder} does not hold {self.title} in the layout that is published at {self.page}")
             self._write(folder, rows)
-        (folder/'.fetched'/'lock').unlink(missing_ok=True)
-        if not any((folder/'.fetched').iterdir()): (folder/'.fetched').rmdir()
         return folder
 
     def _fetch(self, remote, folder):
@@ -80,7 +77,7 @@ class PublicSet:
         archive, target = folder/remote.name, folder/bare_name(remote.name)
         if archive.is_file() and target == archive or target.is_dir(): return
         fetched = not archive.is_file()
-        if fetched: archive = folder/'.fetched'/remote.name
+        if fetched: archive = folder/FETCHED/remote.name
         if fetched and not archive.is_file():
             say(f'{self.title}, licence: {self.licence}')
             def check(path):
@@ -88,7 +85,8 @@ class PublicSet:
                 return 'its md5 is not the published one' if remote.md5 and file_md5(path) != remote.md5 else ''
             try: download(partial(open_url, remote.url), archive, check)
             except UserError as e:
-                by_hand = f'put {remote.name} into {folder} by hand ({self.page}) and run this again'
+                names = ' and '.join(f.name for f in self.files if not (folder/f.name).is_file())
+                by_hand = f'put {names} into {folder} by hand ({self.page}) and run this again'
                 kind = Passing if isinstance(e, Passing) else UserError
                 raise kind(f'{e}. Or {by_hand}') from None
         if not self.unpacks or not kind_of(archive):
@@ -177,5 +175,5 @@ PUBLIC = {o.name: o for o in (
                       3_616_349),
                Remote('https://zenodo.org/records/10891137/files/BigEarthNet-S2.tar.zst',
                       '2245ed2d1a93f6ce637d839bc856396e', 63_251_710_377)),
-              bigearthnet_rows, 480_038, bands='all', unpacks=False),
+              bigearthnet_rows, 480_038, bands='all', unpacks=False, needs=('pyarrow', 'zstandard')),
 )} # name -> `PublicSet`

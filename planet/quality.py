@@ -99,6 +99,15 @@ def check_names(names:list) -> list[Finding]:
     found = f"{count(len(twice), 'chip')} named more than once"
     return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
 
+def check_groups(names:list, # image names
+                 groups:list, # the group of each, as the table has it
+                ) -> list[Finding]:
+    "Chips without a group where others have one: a split could not keep them with their scene."
+    lacking = [name for name, group in zip(names, groups) if not str(group).strip() or str(group).casefold() in NOTHING]
+    found = f"{len(lacking):,} of {len(names):,} chips have no group"
+    return [Finding('groups', found, 'FAULT', lacking, "write one for each; a chip that is alone has its own")
+            ]*bool(lacking)
+
 NOTHING = 'nan', 'na', 'n/a', 'none', 'null', 'nil', 'missing', 'undefined', 'unlabeled', 'unlabelled'
 # letters of Cyrillic and Greek that look like Latin ones
 LATIN = str.maketrans('аеорсухіјѕкмтвноαορυ', 'aeopcyxijskmtbhoaopu')

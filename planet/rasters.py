@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
+from planet.bands import band_name
 from planet.cli import UserError, near_names
 
 __all__ = ['GDAL', 'INSTALL', 'check_installed', 'Raster', 'open_raster', 'Reader', 'find_bands', 'overview',
            'stretch', 'odd_range']
 
 INSTALL = "pip install 'planet-chips[geo]' (from a checkout: pip install -e '.[geo]')"
-# GDAL caches decoded blocks in 5 % of the memory; windows are read once. And it lists the folder of a file that it
-# opens, in each thread again: `TRUE` still finds a world file or a mask by its name. Creation options stand apart.
-GDAL = dict(GDAL_CACHEMAX=128, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
+CACHE = 128*2**20
+# GDAL caches decoded blocks in 5 % of the memory; windows are read once. rasterio counts in bytes: with 128, meant as
+# MB, each line of a picture decoded its blocks again, 30 times slower. GDAL lists the folder of a file that it opens,
+# in each thread again: `TRUE` still finds a world file or a mask by its name.
+GDAL = dict(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
 RGB = 'red', 'green', 'blue'
 
 def check_installed(*names):
@@ -24,9 +27,9 @@ def check_installed(*names):
     if missing: raise UserError(f"scenes need {' and '.join(missing)}: {INSTALL}")
 
 @contextmanager
-def _environment():
+def _environment(**more):
     import rasterio
-    with rasterio.Env(**{k: v for k, v in GDAL.items() if k not in os.environ}): yield rasterio
+    with rasterio.Env(**{k: v for k, v in (GDAL | more).items() if k not in os.environ}): yield rasterio
 
 @dataclass(frozen=True)
 class Raster:
@@ -45,14 +48,18 @@ class Raster:
     stamp:tuple # size and time of the file
 
     @property
-    def affine(self):
-        from affine import Affine
-        return Affine(*self.transform)
-    @property
     def rotated(self): return bool(self.transform[1] or self.transform[3])
+    def xy(self, columns, rows): # in the CRS
+        "Coordinates of pixel positions; whole numbers are corners of pixels."
+        return placed(self.transform, columns, rows)
     def lonlat(self, columns, rows):
         "Longitudes and latitudes (WGS 84) of pixel positions."
-        return _to_lonlat(self.crs).transform(*(self.affine*(np.asarray(columns, float), np.asarray(rows, float))))
+        return _to_lonlat(self.crs).transform(*self.xy(columns, rows))
+
+def placed(transform, columns, rows):
+    "Coordinates of pixel positions by a geotransform."
+    (a, b, c, d, e, f), columns, rows = tuple(transform)[:6], np.asarray(columns, float), np.asarray(rows, float)
+    return a*columns + b*rows + c, d*columns + e*rows + f
 
 def _to_lonlat(crs):
     from pyproj import Transformer
@@ -65,7 +72,7 @@ def _ground(path, src):
     try: to = _to_lonlat(src.crs.to_wkt())
     except Exception: raise UserError(f'{path} is in a coordinate reference system that has no place on the Earth '
                                       f'({src.crs.to_string()[:60]}): assign it the right one') from None
-    lon, lat = to.transform(*(src.transform*(np.array([column, column+n, column]), np.array([row, row, row+n]))))
+    lon, lat = to.transform(*placed(src.transform, [column, column+n, column], [row, row, row+n]))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and np.abs(lat).max() <= 90):
         raise UserError(f'{path} lies outside its coordinate reference system: its geotransform or its CRS is wrong')
     _, _, far = Geod(ellps='WGS84').inv(lon[[0, 0]], lat[[0, 0]], lon[[2, 1]], lat[[2, 1]])
@@ -75,7 +82,8 @@ def _ground(path, src):
 def _georeference(path, src):
     "Refuse a raster without a place."
     if src.crs is None and src.gcps[0]:
-        raise UserError(f'{path} has ground control points and no geotransform: warp it first (gdalwarp {path} OUT.tif)')
+        raise UserError(f'{path} has ground control points and no geotransform: warp it first '
+                        f'(gdalwarp {path} OUT.tif)')
     if src.crs is None:
         raise UserError(f'{path} has no coordinate reference system: assign it the one that it was made in '
                         f'(gdal_edit.py -a_srs EPSG:32721 {path})')
@@ -104,7 +112,7 @@ def open_raster(path) -> Raster: # its facts; no handle stays open
             if 'palette' in colours: raise UserError(f'{path} has a colour table: make it RGB first '
                                                      f'(gdal_translate -expand rgb {path} OUT.tif)')
             _georeference(path, src)
-            names = tuple((d or ('' if c in ('undefined', 'gray', 'grey') else c)).strip().lower()
+            names = tuple(band_name(d or ('' if c in ('undefined', 'gray', 'grey') else c))
                           for d, c in zip(src.descriptions, colours))
             flags = {f for flags in src.mask_flag_enums for f in flags}
             at = os.stat(path) if os.path.exists(path) else None
@@ -118,6 +126,7 @@ def open_raster(path) -> Raster: # its facts; no handle stays open
 def find_bands(raster:Raster,
                wanted=None, # the model's bands, names in its order; None: red, green, blue
                given=None, # names or numbers from 1 up, in the model's order: a list, or text with commas
+               limits=None, # of the model: a third row says where its bands were in the training chips' files
               ) -> tuple: # numbers from 1 up
     "The numbers of the bands that a model needs, by name or number; `UserError` where the file cannot tell."
     wanted = tuple(str(b).lower() for b in wanted or RGB)
@@ -137,7 +146,9 @@ def find_bands(raster:Raster,
         return tuple(found)
     if all(raster.names.count(b) == 1 for b in wanted): return tuple(raster.names.index(b) + 1 for b in wanted)
     pictures = [i for i, n in enumerate(raster.names, 1) if n != 'alpha']
-    if len(pictures) == len(wanted) and not any(raster.names[i-1] for i in pictures): return tuple(pictures)
+    places = [int(p) for p in limits[2]] if limits is not None and len(limits) > 2 else range(len(wanted))
+    if len(pictures) == len(wanted) > max(places) and not any(raster.names[i-1] for i in pictures):
+        return tuple(pictures[p] for p in places)
     raise UserError(f"{raster.path} has the bands {there}, and the model takes {', '.join(wanted)}: say which they are "
                     f"with `bands`, names or numbers in the model's order", None)
 
@@ -155,7 +166,7 @@ class Reader:
             self.opened.append(self.own.src)
         return self.own.src
 
-    def __call__(self, row:int, column:int, height:int, width:int): # `(bands, height, width)` and `(height, width)` bool
+    def __call__(self, row:int, column:int, height:int, width:int): # pixels and bool
         "Pixels as they are in the file, and which of them were measured; the rectangle lies inside the raster."
         with _environment():
             src, window = self._handle(), ((row, row+height), (column, column+width))
@@ -182,7 +193,9 @@ def overview(raster:Raster, bands,
     from rasterio.enums import Resampling
     part = max(1, max(raster.height, raster.width)/longest)
     shape = tuple(max(1, round(n/part)) for n in (raster.height, raster.width))
-    with _environment() as rasterio, rasterio.open(raster.path) as src:
+    # line by line, so a row of blocks has to fit
+    line = raster.block[0]*raster.width*len(raster.names)*np.dtype(raster.dtype).itemsize
+    with _environment(GDAL_CACHEMAX=min(2**30, max(CACHE, 2*line))) as rasterio, rasterio.open(raster.path) as src:
         how = dict(resampling=Resampling.average if average else Resampling.nearest)
         try:
             pixels = src.read(list(bands), out_shape=(len(bands), *shape), **how)
@@ -207,8 +220,9 @@ def stretch(raster:Raster, bands,
             scale=None, # percentile, fixed, "LOW:HIGH", or values `(2,)` or `(2, bands)`
             sample=None, # pixels `(bands, n)` of the raster, for percentiles
            ): # values `(2, bands)`, or None for 8 bits as they are
-    "Which values of a scene become 0 and 255; `UserError` where they are unlike a model's and nothing says how to scale."
+    "Which values of a scene become 0 and 255; `UserError` where they are unlike a model's and `scale` says nothing."
     n, kind = len(bands), np.dtype(raster.dtype)
+    if limits is not None: limits = limits[:2] # `bands` are in the model's order already
     if scale is None or scale == '':
         if limits is not None or kind == np.uint8: return limits
         raise UserError(f'{raster.path} has values of {kind}, and the model was trained on 8 bits: give `scale`, '

@@ -58,6 +58,7 @@ def scores(run):
     table = page.table(['score', 'this run', 'best constant', '95 % interval'],
                        [(label, number(v), number(b), f'{i[0]:.3f} to {i[1]:.3f}' if i else '–')
                         for _, label, v, b, i in rows])
+    if covers := run.record.get('statement'): table += _p(covers)
     drawn = [r[1:] for r in rows if r[2] is not None and 0 <= r[2] <= 1 and 'loss' not in r[0]]
     if not drawn: return table
     return page.figures((result_plots.score_intervals(drawn, WIDTH), 'Scores with their intervals, and what each has '

@@ -2,11 +2,13 @@
 # `evaluate(learn)` gives a `TagsResult` (multi-label) or a `ClassResult` (single-label). A score is added in one
 # place, the dictionary `SCORES` of its class; metrics given to the learner appear among the scores under their own
 # names.
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
+import torch
 from planet.amazon import WEATHER
 from planet.losses import accuracy_multi
 from planet.metrics import (
@@ -114,7 +116,7 @@ class Result:
             if name not in self.SCORES: yield name, self.scores[name], None, None
 
     def report(self, baseline='best constant') -> str:
-        "The table by tag or class first, the scores with their baselines and confidence intervals last."
+        "The table by tag or class, the scores with their baselines and intervals, and what the intervals cover."
         # at most 80 characters a line, so that nothing wraps on a terminal of 80 columns
         wide = max([29, *(len(row[0]) + 1 for row in self.rows())])
         head = f"{f'{len(self):,} {self.things}':<{wide}}{'score':>8}{baseline:>15}{'95 % interval':>18}"
@@ -123,7 +125,15 @@ class Result:
             shown = '-' if value is None else f'{value:.4f}'
             between = f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''
             lines.append(f"{label:<{wide}}{shown:>8}{'' if base is None else f'{base:.4f}':>15}{between:>18}".rstrip())
-        return '\n'.join(lines)
+        return '\n'.join([*lines, '', *textwrap.wrap(self.statement, 78)])
+
+    @property
+    def statement(self) -> str:
+        "What the intervals are over: chips or whole groups of them; and what they do not cover."
+        over = (', each taken as independent (duplicates would be drawn together; neighbours are not known)'
+                if self.groups is None else f' in {len(set(self.groups)):,} groups (duplicates, scenes), drawn whole')
+        return (f'Intervals are over {len(self):,} {self.things}{over}. They do not cover another region, season or '
+                'sensor, nor another seed of training.')
 
     def figures(self, dls): # yields (name, function that draws, its arguments)
         "The figures of a record."
@@ -133,7 +143,7 @@ class Result:
         "What a record says of this result; `together`: names of chips that are duplicates or of one scene."
         sets = {}
         for name, group in zip(self.names, self.groups or ()): sets.setdefault(group, []).append(name)
-        return dict(scores=self.scores, rule=self.rule.facts(),
+        return dict(scores=self.scores, rule=self.rule.facts(), statement=self.statement,
                     together=[same for same in sets.values() if len(same) > 1] or None)
 
 def _constant(r): return best_constant(r.train > 0.5).expand_as(r.truth)
@@ -269,7 +279,6 @@ def evaluate(
     logits=None, # of its chips, where they are known already
 ) -> Result:
     "Score a learner on its validation set, with baselines (the best constant answers) and confidence intervals."
-    import torch
     from planet.learner import train_targets
     loss_func = learn.loss_func
     if logits is None: logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)

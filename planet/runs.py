@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError, say
+from planet.distributed import scratch
 from planet.locks import locked
 from planet.model_files import cannot_be_saved, save_model
 from planet.process import ignored_signals, plain_text
@@ -41,7 +42,7 @@ class Run:
                  out=None, # that folder, where `options` has none
                 ):
         self.experiment, self.options = experiment, dict(options)
-        self.home = Path(out or self.options.get('out') or 'runs').expanduser()/experiment
+        self.home = Path(scratch() or out or self.options.get('out') or 'runs').expanduser()/experiment
         self.start, self.facts, self.checkpoints, self.saved = time.time(), {}, None, None
         self.learn = self.chips = None
         self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()

@@ -27,18 +27,17 @@ class TaggedScene:
     def cell_transform(self):
         "The geotransform of the cells."
         from affine import Affine
-        down, along = self.grid.step
-        return self.raster.affine*Affine.scale(along, down)
+        (down, along), (a, b, c, d, e, f) = self.grid.step, self.raster.transform
+        return Affine(a*along, b*down, c, d*along, e*down, f)
 
     def corners(self, index=None) -> np.ndarray: # `(n, 4, 2)` x and y
         "Corners of windows in the scene's CRS, from the upper left on; what reaches over the scene's edge is cut off."
         row, column, height, width = self.grid.boxes(self.windows if index is None else index).T
-        columns = np.stack([column, column + width, column + width, column], 1).astype(float)
-        rows = np.stack([row, row, row + height, row + height], 1).astype(float)
-        return np.stack(self.raster.affine*(columns, rows), 2)
+        columns = np.stack([column, column + width, column + width, column], 1)
+        return np.stack(self.raster.xy(columns, np.stack([row, row, row + height, row + height], 1)), 2)
 
     def table(self):
-        "A table with a row a window: its place in pixels and degrees, shares padded and without data, tags, probabilities."
+        "A table with a row a window: place in pixels and degrees, shares padded and without data, tags, probabilities."
         import pandas as pd
         boxes = self.grid.boxes(self.windows)
         row, column, height, width = boxes.T
@@ -80,7 +79,7 @@ def _cog(scene, path):
             for i, tag in enumerate(scene.vocab, 1):
                 made.set_band_description(i, str(tag))
                 made.update_tags(i, tag=tag)
-        with memory.open() as made: # IF_SAFER: beyond 4 GB a TIFF needs longer offsets, which GDAL cannot always foresee
+        with memory.open() as made: # beyond 4 GB a TIFF needs longer offsets, which GDAL cannot always foresee
             rasterio.shutil.copy(made, str(path), driver='COG', compress='DEFLATE', BIGTIFF='IF_SAFER',
                                  overview_resampling='average')
 

@@ -3,9 +3,9 @@ from collections import Counter
 import pandas as pd
 from planet.cli import UserError
 from planet.files import stem
-from planet.tables import NAMES, clean_text, records, split_columns, split_side
+from planet.tables import GROUPS, NAMES, clean_text, records, split_columns, split_side
 
-__all__ = ['read_sides', 'read_folds']
+__all__ = ['read_sides', 'read_groups', 'read_folds']
 
 def _read(path, wanted, misfit):
     "The cells of one column by image name; `misfit(why)` makes the error for a file without them."
@@ -20,24 +20,40 @@ def _read(path, wanted, misfit):
     return plain[at[1]], pd.Series([row[at[1]].strip() for _, row in rows],
                                    pd.Index(names, name='image_name', dtype=str), dtype=object)
 
+def _cells(path, wanted, names, option, what):
+    "The column of `wanted` that a file has, and its cell for each of `names`, which may have a folder or an ending."
+    def misfit(why): return UserError(f'{path} {why}', option=option)
+    try: column, cells = _read(path, wanted, misfit)
+    except UserError as e: raise e if str(e).startswith(f'`{option}`') else UserError(str(e), option=option) from None
+    def bare(name): return stem(name.replace('\\', '/').rsplit('/', 1)[-1])
+    rows = {}
+    for name in cells.index: rows.setdefault(bare(name), []).append(name)
+    def row_of(name):
+        near = rows.get(bare(name), [])
+        return name if name in cells.index else near[0] if len(near) == 1 else None
+    found = [row_of(name) for name in names]
+    if missing := [n for n, row in zip(names, found) if row is None]:
+        raise misfit(f'does not say {what} {len(missing)} of {len(names)} chips belong, such as {min(missing)}')
+    return column, [cells[row] for row in found], misfit
+
+def read_groups(path, # a table with image names and a column `group` (or `scene`, `site`)
+                names, # of the chips, each of which has its row, perhaps with a folder or an ending; others may too
+               ) -> list[str]: # the group of each
+    "Read which chips belong together from a file; raises `UserError` where it does not give each chip a group."
+    _, found, misfit = _cells(path, GROUPS, names, 'groups', 'to which group')
+    if empty := [n for n, group in zip(names, found) if not group]:
+        raise misfit(f'has no group for {len(empty)} of {len(names)} chips, such as {min(empty)}: a chip that is alone '
+                     'has a group of its own, such as its name')
+    return found
+
 def read_sides(path, # a table with image names and a column such as `split` (train, valid) or `is_valid` (true, false)
                names, # of the chips, each of which has its row, perhaps with a folder or an ending
               ) -> list[str]: # 'train', 'valid' or 'test' for each
     "Read the training and validation sets from a file; raises `UserError` where it does not fit the chips."
-    def misfit(why): return UserError(f'{path} {why}', option='split')
-    if not path.exists(): raise UserError(f'{path}: no such file (or auto, random)', option='split')
-    try: column, cells = _read(path, split_columns, misfit)
-    except UserError as e: raise e if str(e).startswith('`split`') else UserError(str(e), option='split') from None
-    bare = {}
-    for name in cells.index: bare.setdefault(stem(name.replace('\\', '/').rsplit('/', 1)[-1]), []).append(name)
-    def row_of(name):
-        near = bare.get(stem(name.replace('\\', '/').rsplit('/', 1)[-1]), [])
-        return name if name in cells.index else near[0] if len(near) == 1 else None
-    rows = [row_of(name) for name in names]
-    if missing := [n for n, row in zip(names, rows) if row is None]:
-        raise misfit(f'does not say where {len(missing)} of {len(names)} chips belong, such as {min(missing)}')
-    sides = [split_side(column, cells[row]) for row in rows]
-    if odd := [(cells[row], n) for n, row, side in zip(names, rows, sides) if not side]:
+    if not path.exists(): raise UserError(f'{path}: no such file (or auto, random, ungrouped)', option='split')
+    column, found, misfit = _cells(path, split_columns, names, 'split', 'where')
+    sides = [split_side(column, cell) for cell in found]
+    if odd := [(cell, n) for n, cell, side in zip(names, found, sides) if not side]:
         raise misfit(f'has {odd[0][0]!r} for {odd[0][1]}: write train or valid')
     return sides
 

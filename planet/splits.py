@@ -13,10 +13,10 @@ from planet.chips import Chips
 from planet.cli import UserError, say, takes
 from planet.images import same_pixels
 from planet.options import check_options
-from planet.split_files import read_folds, read_sides
+from planet.split_files import read_folds, read_groups, read_sides
 
-__all__ = ['Split', 'duplicates', 'kept_together', 'random_split', 'make_folds', 'folds_file', 'find_folds',
-           'fold_split', 'split_file', 'split_chips']
+__all__ = ['Split', 'duplicates', 'with_groups', 'kept_together', 'beside_training', 'random_split', 'make_folds',
+           'folds_file', 'find_folds', 'fold_split', 'split_file', 'split_chips']
 
 @dataclass(frozen=True)
 class Split:
@@ -41,14 +41,43 @@ def kept_together(
 ) -> np.ndarray: # `(chips,)`: the first row of each set of chips that must lie on one side
     "Connect duplicates and chips of one group, so that a split can keep them on one side."
     first, group = duplicates(chips), chips.group
-    if group is None: return first
+    return first if group is None else _connected(first, group)
+
+def _connected(*groupings):
+    "The first row of each set of rows that one of several groupings puts together, directly or through others."
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
-    n, codes = len(chips), pd.factorize(np.asarray(group, dtype=str))[0]
-    rows = np.arange(n)
-    edges = np.concatenate([first, pd.Series(rows).groupby(codes).transform('min').to_numpy()])
-    label = connected_components(coo_matrix((np.ones(2*n), (np.tile(rows, 2), edges)), (n, n)), directed=False)[1]
-    return pd.Series(rows).groupby(label).transform('min').to_numpy()
+    rows = pd.Series(np.arange(len(groupings[0])))
+    n, k = len(rows), len(groupings)
+    codes = [pd.factorize(np.asarray(g, dtype=str))[0] for g in groupings]
+    edges = np.concatenate([rows.groupby(c).transform('min') for c in codes])
+    label = connected_components(coo_matrix((np.ones(k*n), (np.tile(rows, k), edges)), (n, n)), directed=False)[1]
+    return rows.groupby(label).transform('min').to_numpy()
+
+def with_groups(
+    chips:Chips, # chips
+    file='', # a CSV of `image_name,group`, as `planet-data neighbours` writes; '': the chips as they are
+) -> Chips: # with a column `group`
+    "Join groups of chips from a file, which splits and intervals keep together; a table's own groups stay so too."
+    if not file: return chips
+    group = read_groups(Path(file).expanduser(), list(chips.table.image_name))
+    if chips.group is not None:
+        names = chips.table.image_name.to_numpy()
+        group = names[_connected(group, chips.group)]
+    sizes = pd.Series(group).value_counts()
+    many = sizes[sizes > 1]
+    say(f'groups: {file}, {many.sum():,} of {len(chips):,} chips are in {len(many):,} groups of several'
+        + (f', the largest of {many.max():,}' if len(many) else ''))
+    return replace(chips, table=chips.table.assign(group=group))
+
+def _ungrouped(chips): return replace(chips, table=chips.table.drop(columns='group'))
+
+def beside_training(
+    split:Split, # with its `group`
+) -> np.ndarray: # bool, a value a validation chip
+    "Which validation chips have a chip of their group in the training set: a duplicate, or a neighbour."
+    group = np.asarray(split.group)
+    return np.isin(group[split.valid], group[split.train])
 
 # ---- at random
 
@@ -199,7 +228,8 @@ def split_chips(
     folds:int=0, # stratified folds; 0: none
     fold:int=0, # the fold that is the validation set
     out='runs', # where records lie, and the folds with them
-    split:str='auto', # `auto`: the table's own if it has one, else random; `random`; or a file, as in `split_file`
+    split:str='auto', # `auto`: the table's own if it has one, else random; `random`; a file, as in `split_file`;
+                      # `ungrouped`: random or in folds, as if there were no groups, to see what they change
     whole:Chips=None, # the set that folds are made of, where `chips` are only some of it
 ) -> Split:
     """Split chips into a training and a validation set; duplicates stay together. The same options give the same split.
@@ -208,8 +238,12 @@ def split_chips(
     sides. Raises `UserError` where too little is left to train on or to score, or where options or a file do not fit.
     """
     check_options(dict(valid_pct=valid_pct, seed=seed, folds=folds, fold=fold))
+    grouped = chips
+    if split == 'ungrouped':
+        if chips.group is None: raise UserError('ungrouped needs `groups`, or a table with a column group', 'split')
+        chips, whole = _ungrouped(chips), None if whole is None else _ungrouped(whole)
     if folds: found, asked = fold_split(chips, folds, fold, seed, out, whole), f'fold {fold} of {folds}'
-    elif split not in ('auto', 'random'): found, asked = split_file(Path(split).expanduser(), chips), split
+    elif split not in ('auto', 'random', 'ungrouped'): found, asked = split_file(Path(split).expanduser(), chips), split
     elif split == 'auto' and chips.official is not None:
         train, valid = ([row for row, side in enumerate(chips.official) if side == of] for of in ('train', 'valid'))
         found, asked = Split(train, valid, dict(kind='table')), "the table's own split"
@@ -222,9 +256,21 @@ def split_chips(
         where = found.facts.get('folds_file')
         say(f'split: {asked}, {len(found.train):,} chips to train on, {len(found.valid):,} in the validation set'
             + (f' ({where})' if where else '; `split` random draws another' if found.facts['kind'] == 'table' else ''))
-    found = found if found.group is not None else replace(found, group=kept_together(chips))
-    for remark in _remarks(chips, found): say(f'split: {remark}')
+    if found.group is None or grouped is not chips: found = replace(found, group=kept_together(grouped))
+    if grouped.group is not None:
+        found = replace(found, facts=found.facts | dict(groups=_group_facts(grouped, found, split, valid_pct, seed)))
+    for remark in _remarks(grouped, found): say(f'split: {remark}')
     return found
+
+def _group_facts(chips, split, kind, valid_pct, seed):
+    "How many chips are in groups of several, and how many validation chips have one of their group in training."
+    sizes = pd.Series(split.group).value_counts()
+    facts = dict(groups=int((sizes > 1).sum()), chips=int(sizes[sizes > 1].sum()), ungrouped=kind == 'ungrouped',
+                 beside_training=int(beside_training(split).sum()))
+    if split.facts['kind'] == 'random' and kind != 'ungrouped':
+        other = replace(random_split(_ungrouped(chips), valid_pct, seed), group=split.group)
+        facts |= dict(random_beside_training=int(beside_training(other).sum()), random_valid=len(other.valid))
+    return facts
 
 def _remarks(chips, split):
     "What a user should know of a split."
@@ -238,6 +284,14 @@ def _remarks(chips, split):
                 '; another `seed` or a smaller `valid_pct` may')
         yield f'no training chip shows {missing}{todo}'
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
+    if facts := split.facts.get('groups'):
+        together = f"{facts['chips']:,} of {len(chips):,} chips are in {facts['groups']:,} groups of several"
+        if n := facts['beside_training']:
+            yield f'{n:,} of {len(split.valid):,} validation chips have one of their group in the training set'
+        elif 'random_valid' in facts:
+            yield (f"{together}, and stay together; a random split would have {facts['random_beside_training']:,} of "
+                   f"{facts['random_valid']:,} validation chips beside one of their group in the training set")
+        else: yield f'{together}, and stay together'
     if split.facts['kind'] != 'random': # a file may be older than the images, or edited
         first = split.group if chips.group is None else duplicates(chips)
         if both := len(set(first[split.train]) & set(first[split.valid])):

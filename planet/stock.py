@@ -13,7 +13,7 @@ def stock_learner(
     arch='resnet50', # backbone
     weights:str='imagenet', # where it starts: imagenet, none, or a .safetensors or .pth file
 ): # -> `Learner`
-    "fastai's own multi-label learner: no prior-bias head, no bf16, no test-time augmentation; files decoded each epoch."
+    "fastai's own multi-label learner: no prior-bias head, no bf16, no test-time augmentation."
     from fastai.vision.all import (
         DataBlock,
         DihedralItem,

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np
 from planet.cli import UserError, say
+from planet.distributed import process_count
 from planet.images import cores, decode_chip, decode_file, in_threads, leaving_data_behind, open_chip
 from planet.store_files import free_disk, make_room, open_file, store_folder
 
@@ -78,7 +79,8 @@ class ChipStore:
         if not nbytes: return 'memory'
         if where == 'gpu': where = 'disk' if big else 'memory'
         if where == 'auto':
-            if not big and nbytes < memory: return 'memory'
+            # processes that train together share one file
+            if not big and nbytes < memory and process_count() == 1: return 'memory'
             # another process or an earlier run may have built it already
             where = 'disk' if (folder/'index').exists() or make_room(folder, nbytes) else \
                     'memory' if nbytes < memory else 'none'
@@ -165,6 +167,7 @@ def decoded_batches(items, # paths, bytes, arrays ... as `open_chip` takes them;
                     bs:int=64, # items in a batch
                     ahead:int=2, # batches that are decoded while the consumer has one
                     workers:int=0, # decoding threads; 0: one a core
+                    decode=None, # item -> uint8 array `(bands, size, size)`, in place of `open_chip`'s way
                    ): # yields `(items, pixels, bad)`
     """Decode images in threads ahead of inference, in batches and in order, with flat memory.
 
@@ -173,7 +176,7 @@ def decoded_batches(items, # paths, bytes, arrays ... as `open_chip` takes them;
     """
     import torch
     def read(item):
-        try: return decode_chip(item, size, limits)
+        try: return decode(item) if decode else decode_chip(item, size, limits)
         except (UserError, ValueError, TypeError) as e: return str(e)
     pool, waiting, items = ThreadPoolExecutor(workers or cores()), deque(), iter(items)
     bands = 3 if limits is None else len(limits[0])

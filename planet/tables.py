@@ -253,7 +253,11 @@ def raw_table(path, # a label table
         table['split'], found = _split_column(_header([header[split]])[0], header[split], column(split), lines)
         findings += found
         read.append(f'split by column {header[split]}')
-    if group is not None: table['group'] = column(group)
+    if group is not None:
+        table['group'] = column(group)
+        if holes := [name for name, cell in zip(table.image_name, table.group) if not cell or cell in NOTHING]:
+            found = f"{len(holes):,} of {count(len(table), 'chip')} have no group in column {header[group]}"
+            findings.append(Finding('groups', found, 'FAULT', holes, "write its own name where a chip is alone"))
     if tag is not None: table = _joined(table, read)
     return LabelTable(Path(path), table, read, findings)
 

@@ -20,11 +20,12 @@ MOST = 6_000_000 # probabilities in a page, a byte each; beyond, cells are avera
 EMPTY = 236 # grey of what holds no measurement
 ASSUMES = (
     'An area is that of the windows with a tag, each counted whole: a road of 10 m makes its window of {side} a road. '
-    '<b>Given to</b> counts the windows that were given the tag. <b>Estimated</b> corrects for misses and false alarms: of '
-    'a true share s, a share s × recall + (1 − s) × false positive rate is tagged (Rogan and Gladen 1978). The interval '
-    'holds what is uncertain in recall and false positive rate, which are counted on the validation set, and in the '
-    'number of windows. It assumes that both are the same in this scene as on the validation set, that is the same '
-    'sensor, season and kind of landscape; where the scene differs, the interval is too narrow and may be wrong.')
+    '<b>Given to</b> counts the windows that were given the tag. <b>Estimated</b> corrects for misses and false '
+    'alarms: of a true share s, a share s × recall + (1 − s) × false positive rate is tagged (Rogan and Gladen 1978). '
+    'The interval holds what is uncertain in recall and false positive rate, which are counted on the validation set, '
+    'and in the number of windows. It assumes that both are the same in this scene as on the validation set, that is '
+    'the same sensor, season and kind of landscape; where the scene differs, the interval may be wrong. A dash: fewer '
+    'than 10 validation chips have the tag, or it is not recognised better than by chance.')
 
 def _picture(scene):
     "The scene as a JPEG in a URL, what holds no measurement light grey."
@@ -71,32 +72,32 @@ def _round_length(metres):
 def _row(tag, colour, r, checked):
     recall, precision = ('–' if v != v else f'{v:.2f}' for v in (r.recall, r.precision))
     interval = '' if r.low != r.low else f'<small>{_hectares(r.low)} to {_hectares(r.high)}</small>'
-    known = f'counted on {int(r.positives)} validation chips that have it' if r.positives else 'nothing known of its errors'
-    return (f'<tr><td><label><input type="checkbox"{" checked" if checked else ""}><span class="swatch" style="background:'
-            f'rgb{colour}"></span>{text(tag)}</label></td><td class="number">{_hectares(r.hectares)}'
-            f'<small>{r.share:.1%}</small></td><td class="number" title="{known}">{_hectares(r.corrected)}{interval}</td>'
+    known = f'{int(r.positives)} validation chips have it' + (': too few, or not recognised' if r.low != r.low else '')
+    return (f'<tr><td><label><input type="checkbox"{" checked" if checked else ""}><span class="swatch" '
+            f'style="background:rgb{colour}"></span><span>{text(tag).replace("_", "_<wbr>")}</span></label></td>'
+            f'<td class="number">{_hectares(r.hectares)}<small>{r.share:.1%}</small></td>'
+            f'<td class="number" title="{known}">{_hectares(r.corrected)}{interval}</td>'
             f'<td class="number wide-only">{recall}</td><td class="number wide-only">{precision}</td></tr>')
+
+def _note(line, kind='note'): return f'<p class="{kind}">{line}</p>'
 
 def _lines(scene, factor):
     "What stands above and below the map."
+    rule = text(scene.about['rule'])
+    if re.fullmatch(r'[\d.]+', rule): rule = f'every tag with a probability above {rule}'
     a, known = scene.about, scene.areas.positives.max() > 0
     side = f'{scene.grid.window[1]*scene.raster.metres[1]:,.0f} m'
     head = [f"{a['tagged']:,} windows of {side} were tagged"
             + (f", {a['empty']:,} without data left out" if a['empty'] else '')
             + (f", {a['padded']:,} reach over the edge" if a['padded'] else '') + '.']
-    warned = []
-    if a['unreadable']: warned.append(f"{a['unreadable']:,} windows could not be read and are missing here.")
-    notes = [f'<p class="note">{ASSUMES.format(side=side)}</p>' if known else
-             '<p class="note">An area is that of the windows with a tag, each counted whole. Nothing is known of the '
-             "tagger's errors here, so areas are not corrected and have no interval.</p>"]
-    notes.append(f'<p class="note">Decision rule: {text(a["rule"])}. Shares are of {scene.areas.attrs["total"]:,.0f} ha with '
-                 'data.</p>')
-    if scene.grid.step != scene.grid.window: notes.append('<p class="note">Windows overlap: a cell is the mean of those '
-                                                          'that cover it.</p>')
-    if factor > 1: notes.append(f'<p class="note">{factor} x {factor} cells are drawn as one.</p>')
-    if scene.raster.rotated: notes.append('<p class="note">The picture lies as in its file: north is not up.</p>')
-    return (''.join(f'<p>{text(h)}</p>' for h in head) + ''.join(f'<p class="warning">{text(w)}</p>' for w in warned),
-            ''.join(notes))
+    notes = [ASSUMES.format(side=side) if known else 'An area is that of the windows with a tag, each counted whole. '
+             "Nothing is known of the tagger's errors here, so areas are not corrected and have no interval.",
+             f'Decision rule: {rule}. Shares are of {scene.areas.attrs["total"]:,.0f} ha with data.']
+    if scene.grid.step != scene.grid.window: notes.append('Windows overlap: a cell is the mean of those that cover it.')
+    if factor > 1: notes.append(f'{factor} x {factor} cells are drawn as one.')
+    if scene.raster.rotated: notes.append('The picture lies as in its file: north is not up.')
+    bad = f"{a['unreadable']:,} windows could not be read and are missing here." if a['unreadable'] else ''
+    return ''.join(map(_note, head)) + (_note(bad, 'warning') if bad else ''), ''.join(map(_note, notes))
 
 def map_page(scene, # `planet.scene_files.TaggedScene`
             ) -> str: # HTML
@@ -117,11 +118,11 @@ def map_page(scene, # `planet.scene_files.TaggedScene`
     wide, high = raster.width*raster.metres[1], raster.height*raster.metres[0]
     bar = _round_length(wide/4)
     head, notes = _lines(scene, factor)
-    page = Path(__file__).with_suffix('.html').read_text(encoding='utf-8')
-    filled = dict(TITLE=text(Path(raster.path).name), STYLE=Path(__file__).with_name('page.css').read_text(encoding='utf-8'),
+    page, style = (Path(__file__).with_name(f).read_text(encoding='utf-8') for f in ('tag_map.html', 'page.css'))
+    filled = dict(TITLE=text(Path(raster.path).name), STYLE=style,
                   ASPECT=f'{wide:.3f}/{high:.3f}', RATIO=f'{wide/high:.5f}', HEAD=head, PICTURE=_picture(scene),
                   BAR=f'{bar/1000:g} km' if bar >= 1000 else f'{bar:g} m', NOTES=notes,
-                  ROWS='\n'.join(_row(t, c, scene.areas.loc[t], i == first) for i, (t, c) in enumerate(zip(names, hues))),
+                  ROWS='\n'.join(_row(t, hues[i], scene.areas.loc[t], i == first) for i, t in enumerate(names)),
                   DATA=json.dumps(data).replace('<', '\\u003c'))
     filled['STYLE'] += f'#bar {{ width: {100*bar/wide:.3f}% }}\n'
     # in one pass: what a scene or a tag is called may look like a place to fill

@@ -101,9 +101,30 @@ def test_8_bits_keep_their_range(tmp_path, monkeypatch):
     chips = choose_bands(from_folder(chips_at(tmp_path/'a', kind=np.uint8)), 'all')
     assert chips.limits[:2] == [[0]*4, [255]*4] and chips.bands == list(LEVELS)
 
+def test_what_was_not_measured_does_not_count(tmp_path):
+    for i, empty in enumerate((.5, .9)):
+        pixels = np.random.default_rng(i).uniform(100, 200, (50, 50, 2)).astype(np.float32)
+        pixels[:int(50*empty)] = -9999
+        tifffile.imwrite(tmp_path/f'{i}.tif', pixels, planarconfig='contig', extratags=[(42113, 's', 0, '-9999', True)])
+    limits = measure_bands(sorted(tmp_path.glob('*.tif')), [0, 1])['limits']
+    assert 99 < min(limits[0]) and max(limits[1]) < 201
+
+def test_pictures_that_store_their_colours_otherwise(tmp_path):
+    "The competition's JPEGs have four components, which are no bands."
+    Image.new('CMYK', (16, 16), (200, 40, 90, 0)).save(tmp_path/'a.jpg')
+    assert file_bands(tmp_path/'a.jpg')[0] == ['red', 'green', 'blue']
+    want = np.asarray(Image.open(tmp_path/'a.jpg').convert('RGB'))[0, 0].tolist()
+    picture = open_chip(tmp_path/'a.jpg', 16, [[0]*3, [255]*3, [2, 1, 0]])
+    assert picture[:, 0, 0].tolist() == want[::-1]
+
 def test_16_bits_without_bands_are_refused_with_a_way_out(folder):
     from planet.data import load_chips
     with pytest.raises(UserError, match='4 bands of uint16.*`bands`'): load_chips(str(folder), 32)
+
+def test_verify_reads_them_as_training_does(folder, monkeypatch, capsys):
+    from planet.tools.planet_data import verify
+    assert verify(str(folder)) == 1 and 'name the bands' in capsys.readouterr().out
+    assert verify(str(folder), bands='nir,red') == 0 and '4 bands of uint16 24' in capsys.readouterr().out
 
 def test_measured_once(folder, monkeypatch):
     first = find_chips(str(folder), bands='all')
@@ -140,6 +161,16 @@ def test_the_competitions_tiffs_lie_beside_its_jpegs(tmp_path, monkeypatch):
     assert 800 < chips.limits[0][0] < 900 < chips.limits[1][0] < 1000
     (planet/'train-tif-v2'/'chip_3.tif').unlink()
     with pytest.raises(UserError, match='lacks 1 of 24 chips, such as chip_3.tif'): find_chips(str(planet), bands='all')
+
+def test_a_scene_has_the_models_bands_where_its_chips_had_them(tmp_path):
+    rasters = pytest.importorskip('planet.rasters')
+    scene = rasters.Raster('a.tif', 9, 9, ('',)*4, 'uint16', None, False, (1, 0, 0, 0, -1, 0), '', (9, 9), (1, 1), ())
+    model, limits = ['red', 'green', 'blue', 'nir'], [[0]*4, [9]*4, [2, 1, 0, 3]]
+    assert rasters.find_bands(scene, model, None, limits) == (3, 2, 1, 4)
+    assert rasters.find_bands(scene, model, None, limits[:2]) == (1, 2, 3, 4)
+    with pytest.raises(UserError, match='say which they are'):
+        rasters.find_bands(scene, model[:3], None, [[0]*3, [9]*3, [3, 2, 1]])
+    assert rasters.stretch(scene, (3, 2, 1, 4), limits) == limits[:2] # pixels are in the model's order by then
 
 # ---- weights
 
@@ -210,3 +241,17 @@ def test_an_experiment_records_its_bands_and_its_page_has_pictures(tmp_path, fol
     page = write_report(run).read_text()
     assert 'picture missing' not in page and 'near infrared' in page
     assert (run/'batch.png').stat().st_size > 1000
+
+def test_a_compression_that_needs_gdal(tmp_path, monkeypatch):
+    "LZW, which tifffile reads with imagecodecs alone: by rasterio where that is installed, else told in a line."
+    import sys
+    pixels = np.random.default_rng(0).integers(0, 9000, (16, 16, 4), dtype=np.uint16)
+    if not (rasterio := pytest.importorskip('rasterio', reason='rasterio, of the extra `geo`, writes LZW')): return
+    with rasterio.open(tmp_path/'a.tif', 'w', driver='GTiff', width=16, height=16, count=4, dtype='uint16',
+                       compress='lzw', predictor=2) as f: f.write(pixels.transpose(2, 0, 1))
+    monkeypatch.setitem(sys.modules, 'imagecodecs', None)
+    limits = [[0]*4, [9000]*4]
+    assert (open_chip(tmp_path/'a.tif', 16, limits).permute(1, 2, 0).numpy() == scale_bands(pixels, limits)).all()
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    monkeypatch.setitem(sys.modules, 'rasterio.io', None)
+    with pytest.raises(UserError, match='needs rasterio to read: pip install'): open_chip(tmp_path/'a.tif', 16, limits)

@@ -306,9 +306,9 @@ def test_a_checkpoint_that_was_cut_is_none(few, whole, cut, monkeypatch):
 def test_a_chip_deleted_in_mid_run_is_one_line_and_resumed(few, tmp_path, with_callback, monkeypatch, workers):
     "Of chips too many for the memory, which are read from their files in each epoch."
     from functools import partial
-    from planet import data
+    from planet import loading
     from planet.store import ChipStore
-    monkeypatch.setattr(data, 'ChipStore', partial(ChipStore, where='none'))
+    monkeypatch.setattr(loading, 'ChipStore', partial(ChipStore, where='none'))
     mine = Path(shutil.copytree(few, tmp_path/'mine'))
     chip = sorted(mine.rglob('*.jpg'))[0]
     class Delete(Callback):

@@ -44,7 +44,7 @@ def check_record(out, name, keys, files):
         assert np.asarray(Image.open(png).convert('L')).std() > 5, f'{png.name} shows nothing'
     return record, folder
 
-ANY = {'record.json', 'history.csv', 'validation.csv', 'targets.csv', 'learner.pkl', 'checkpoint', 'report.html',
+ANY = {'record.json', 'history.csv', 'validation.csv', 'targets.csv', 'model', 'checkpoint', 'report.html',
        'batch.png', 'losses.png'}
 TAGGER = {*ANY, 'tags.csv', 'threshold.png', 'predictions.png'}
 SCORES = {'f2', 'accuracy_multi', 'valid_loss', 'f2_baseline', 'f2_tuned', 'f2_decided', 'f2_interval'}
@@ -245,7 +245,7 @@ def test_a_figure_that_fails_is_a_warning(tmp_path, drawn, monkeypatch, capsys):
     warning = 'figure predictions could not be made (ValueError: cannot be drawn)'
     assert record['status'] == 'done' and warning in record['warnings']
     assert f'WARNING: {warning}' in capsys.readouterr().out
-    assert (folder/'learner.pkl').exists() and not (folder/'predictions.png').exists()
+    assert (folder/'model'/'model.json').exists() and not (folder/'predictions.png').exists()
 
 def test_ctrl_c_after_the_scores_keeps_them(tmp_path, drawn, monkeypatch):
     from planet import plots
@@ -254,7 +254,7 @@ def test_ctrl_c_after_the_scores_keeps_them(tmp_path, drawn, monkeypatch):
     with pytest.raises(KeyboardInterrupt): planet_resnet50.main(**quick, data=str(drawn), out=str(tmp_path))
     record, folder = last_record(tmp_path)
     assert record['status'] == 'interrupted' and record['scores']['f2'] > 0
-    assert {'validation.csv', 'tags.csv', 'history.csv', 'learner.pkl'} <= {p.name for p in folder.iterdir()}
+    assert {'validation.csv', 'tags.csv', 'history.csv', 'model'} <= {p.name for p in folder.iterdir()}
 
 def test_two_runs_of_one_second_have_a_folder_each(tmp_path):
     from planet.runs import Run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from experiments import planet_resnet50
-from planet import backbones, learner, results, sources, trackers
+from planet import backbones, learner, public_sets, results, sources, trackers
 from planet.cli import UserError
 
 page = (Path(__file__).resolve().parent.parent/'docs'/'extending.md').read_text(encoding='utf-8')
@@ -18,7 +18,7 @@ def registries_as_before():
     "What a recipe registers is gone after its test."
     kept = []
     for owner, name in ((backbones, 'BACKBONES'), (learner, 'LOSSES'), (sources, 'SOURCES'),
-                        (trackers, 'TRACKERS')):
+                        (public_sets, 'PUBLIC'), (trackers, 'TRACKERS')):
         before = dict(registry := getattr(owner, name))
         kept.append((registry, before))
     yield
@@ -34,7 +34,7 @@ def train(tmp_path, drawn, **options):
     return json.loads((folder/'record.json').read_text())
 
 def test_all_recipes_are_tried_here():
-    assert set(recipes) - {'my_run.py'} == {'backbone', 'loss', 'data set', 'metric', 'tracker'}
+    assert set(recipes) - {'my_run.py'} == {'backbone', 'loss', 'data set', 'public data set', 'metric', 'tracker'}
 
 def test_a_backbone(tmp_path, drawn):
     run('backbone')
@@ -64,6 +64,17 @@ def test_a_data_set_of_geotiffs(tmp_path, monkeypatch):
     record = train(tmp_path, 'reflectance')
     assert len(record['data']['vocab']) == 43 and record['data']['source'] == 'chips of surface reflectance'
     assert sources.find_chips('reflectance').bands == ['red', 'green', 'blue', 'nir']
+
+def test_a_public_data_set(tmp_path, monkeypatch):
+    from PIL import Image
+    from planet.tools.get import get
+    monkeypatch.chdir(tmp_path)
+    run('public data set')
+    for i, name in enumerate(('maize', 'wheat')):
+        (folder := tmp_path/'data'/'fields'/name).mkdir(parents=True)
+        Image.new('RGB', (8, 8), (i, 90, 0)).save(folder/'1.png')
+    get('fields')
+    assert sources.find_chips('fields').vocab == ['maize', 'wheat']
 
 def test_a_metric(tmp_path, drawn, monkeypatch):
     monkeypatch.setattr(results.TagsResult, 'SCORES', dict(results.TagsResult.SCORES))

@@ -24,6 +24,7 @@ from planet.cli import UserError
 from planet.download import competition, fastai_sets as fetch, http as download, kaggle as account
 from planet.download.competition import COMPETITION, access, credentials
 from planet.download.complete import set_fault
+from planet.download.one_at_work import one_at_work
 from planet.locks import locked
 from planet.synthetic import chips as synthetic
 from planet.tools.get import get
@@ -664,7 +665,7 @@ def test_a_synthetic_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_two_at_once(login):
     pytest.importorskip('fcntl')
-    with competition._only_one(Path('data/planet')): fails('another planet-data get is at work in data/planet')
+    with one_at_work(Path('data/planet')): fails('another planet-data get is at work in data/planet')
     whole(get('kaggle'))
 
 # ---- fastai's sets
@@ -875,10 +876,10 @@ def test_synthetic(tmp_path, monkeypatch):
     (folder/'train-jpg'/'train_3.jpg').unlink()
     fails('not all of its chips', 'train_3', 'delete it', what='synthetic', to=str(folder))
 
-@pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, sample')])
+@pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, hf, sample')])
 def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, what=what)
 @pytest.mark.parametrize('option', [dict(tif=True), dict(dataset='a/b')])
-def test_options_of_kaggle_alone(option): fails(f'`{list(option)[0]}` is for kaggle alone', what='sample', **option)
+def test_options_of_kaggle_alone(option): fails(f'`{list(option)[0]}` is for kaggle', what='sample', **option)
 
 POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
          "from planet.download import progress as meter; meter.EVERY = meter.MOVE = 0; "

@@ -16,18 +16,19 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = '''
 tools
 course
+app
 scenes
-scene_files tag_map areas windows engines
-submission tagging export guarantees runtimes tag_inputs tag_files
-inference
+scene_jobs scene_files tag_map areas windows engines
+submission export guarantees tag_inputs tag_files
+inference runtimes
 tracking
 crossval
 runs
-report
-run_files records comparison model_files model_card
+report explain
+run_files records comparison grouped model_files model_card
 results
 plots tag_plots result_plots page
-recipes
+recipes kernel_ridge
 frozen
 learner stock
 pooling
@@ -36,6 +37,7 @@ divergence threads optimizer augment
 callbacks backbones checkpoint_files gradcam
 weights
 data
+loading
 sources
 public_sets
 download
@@ -46,8 +48,10 @@ split_files borders
 store
 store_files
 images bands rasters
+label_errors
 chips tables tiffs
 separators
+stacking
 calibration metrics decisions resampling rules
 checks
 losses
@@ -57,6 +61,7 @@ figures
 files
 locks
 provenance
+distributed
 options
 trackers
 cli process

@@ -1,65 +1,79 @@
-"What a scored validation set says: scores beside scikit-learn's, baselines, intervals, reports."
-import numpy as np
-import pandas as pd
+"The figures in README and docstrings are those of results.json, which `experiments/bench/results.py` writes."
+import importlib.util
+import json
+import re
+from pathlib import Path
 import pytest
-import torch
-from sklearn.metrics import accuracy_score, fbeta_score
-from planet.results import AboveThreshold, ClassResult, Score, TagsResult
+from planet.cli import UserError
 
-@pytest.fixture
-def tags():
-    g = torch.Generator().manual_seed(0)
-    targs, train = ((torch.rand(n, 4, generator=g) < torch.tensor([.9, .5, .3, .1])).float() for n in (60, 200))
-    probs = (targs*.5 + torch.rand(60, 4, generator=g)*.5).clamp(0, 1)
-    return TagsResult(probs, targs, [f'chip_{i}' for i in range(60)], 'abcd', AboveThreshold(.4), train=train)
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = json.loads((ROOT/'results.json').read_text(encoding='utf-8'))
 
-def test_scores_are_those_of_scikit_learn(tags):
-    pred = tags.probs.numpy() > .4
-    assert tags.scores['f2'] == pytest.approx(fbeta_score(tags.targs, pred, beta=2, average='samples', zero_division=0),
-                                              abs=1e-5)
-    assert tags.scores['accuracy_multi'] == pytest.approx((pred == tags.targs.numpy()).mean(), abs=1e-5)
-    low, high = tags.scores['f2_interval']
-    assert low < tags.scores['f2'] < high and tags.scores['f2_baseline'] < tags.scores['f2']
-    assert tags.scores['valid_loss'] is None, 'no losses were given'
+# where a figure is quoted, and how: a text that is found in the file, whatever its line breaks
+QUOTED = [
+    ('README.md', 'synthetic', '{score:.4f} [{low:.3f}, {high:.3f}]'), ('README.md', 'synthetic', '{baseline:.4f}'),
+    ('README.md', 'planet', '{score:.4f}** [{low:.3f}, {high:.3f}]'), ('README.md', 'planet', '{baseline:.4f}'),
+    ('README.md', 'planet', 'F2 {score:.3f}'), ('experiments/planet_resnet50.py', 'planet', 'F2 {score:.3f}'),
+    ('experiments/planet_resnet50.py', 'planet', 'best constant answer {baseline:.3f}'),
+    ('nbs/12_planet.ipynb', 'planet', 'F2 {score:.3f}'),
+    ('README.md', 'recipe', '{stock:.4f}'), ('README.md', 'recipe', '{score:.4f}'),
+    ('README.md', 'recipe', '{one_view:.4f}'),
+    ('README.md', 'recipe', '1/{faster:.2f}'), ('README.md', 'recipe', '{stock_tuned:.4f} and ours {tuned:.4f}'),
+    ('README.md', 'weather', 'accuracy {score:.3f}'), ('README.md', 'weather', '{baseline:.3f}, always clear'),
+    ('experiments/weather_resnet18.py', 'weather', 'accuracy {score:.3f} [{low:.3f}, {high:.3f}]'),
+    ('README.md', 'two_targets', 'F2 {score:.3f}'),
+    ('README.md', 'two_targets', '{difference:+.3f} [{difference_low:+.3f}, {difference_high:+.3f}]'),
+    ('experiments/tags_and_weather_resnet50.py', 'two_targets', '{score:.3f} [{low:.3f}, {high:.3f}]'),
+    ('experiments/tags_and_weather_resnet50.py', 'two_targets',
+     '{difference:+.3f} [{difference_low:+.3f}, {difference_high:+.3f}]'),
+    ('README.md', 'digits', 'accuracy {score:.3f}'), ('README.md', 'digits', '{baseline:.3f}, the commonest digit'),
+    ('experiments/mnist_mlp.py', 'digits', '{score:.3f} on 359 validation digits'),
+    ('experiments/mnist_mlp.py', 'digits', 'interval {low:.3f} to {high:.3f}), {sgd:.3f} with SGD, {baseline:.3f}'),
+    ('README.md', 'points', '{score:.1f} of 256 pixels'), ('README.md', 'points', '{baseline:.1f}'),
+    ('experiments/points_resnet18.py', 'points', '{score:.1f} pixels off'),
+    ('experiments/points_resnet18.py', 'points', '{low:.1f} to {high:.1f}'),
+    ('experiments/points_resnet18.py', 'points', '({baseline:.1f})')]
 
-def test_a_threshold_for_each_tag(tags):
-    each = TagsResult(tags.probs, tags.targs, tags.names, 'abcd', AboveThreshold([.4, .4, .4, .4]), train=tags.train)
-    assert each.scores == tags.scores and each.facts()['rule'] == dict(kind='thresh', thresh=[.4]*4)
-    pd.testing.assert_frame_equal(each.table, tags.table)
+def missing(quoted):
+    "Quotations that are not in their file."
+    for file, name, form in quoted:
+        text = ' '.join((ROOT/file).read_text(encoding='utf-8').split())
+        values = RESULTS[name]['values']
+        said = form.format(**{k: v + (1e-9 if v > 0 else -1e-9) for k, v in values.items()}) # 0.8865 is 0.887
+        if said not in text:
+            yield f'{file} does not say "{said}", which is what {RESULTS[name]["command"]} gave'
 
-def test_a_new_score_is_one_entry(tags, monkeypatch):
-    exact = Score('exact match', lambda r: (r.pred == r.truth).all(1).float().mean())
-    monkeypatch.setitem(TagsResult.SCORES, 'exact', exact)
-    again = TagsResult(tags.probs, tags.targs, tags.names, 'abcd', tags.rule, train=tags.train)
-    assert again.scores['exact'] == pytest.approx((again.pred.numpy() == again.truth.numpy()).all(1).mean(), abs=1e-5)
-    assert 'exact match' in again.report()
+@pytest.mark.parametrize('quoted', QUOTED, ids=lambda q: f'{Path(q[0]).stem}-{q[1]}')
+def test_pages_quote_the_measured_figures(quoted):
+    assert not [*missing([quoted])]
 
-def test_the_report_ends_with_the_scores_and_fits_a_screen(tags):
-    lines = tags.report().splitlines()
-    assert lines[0].split() == ['tag', 'count', 'precision', 'recall', 'F2'] and max(map(len, lines)) <= 80
-    assert [line.split('  ')[0] for line in lines[-5:]] == ['F2 at 0.4', 'F2, thresholds cross-fitted',
-        'F2, best expected set', 'accuracy_multi at 0.4', 'loss']
-    assert lines[-6].split()[-3:] == ['95', '%', 'interval'] and ' to ' in lines[-5]
+def test_a_figure_that_is_out_of_date_is_found(monkeypatch):
+    monkeypatch.setitem(RESULTS['digits']['values'], 'score', .123)
+    assert [*missing([q for q in QUOTED if q[1] == 'digits'])][0].startswith('README.md does not say "accuracy 0.123"')
 
-def test_probabilities_by_name(tags):
-    table = tags.probabilities
-    assert list(table.index) == tags.names and list(table) == list('abcd')
-    np.testing.assert_allclose(table, tags.probs)
+@pytest.fixture(scope='module')
+def bench():
+    spec = importlib.util.spec_from_file_location('results', ROOT/'experiments'/'bench'/'results.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-def test_a_single_label():
-    probs = torch.tensor([[.7, .2, .1], [.1, .8, .1], [.3, .4, .3], [.2, .2, .6]])
-    train = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 2])).float()
-    r = ClassResult(probs, torch.tensor([0, 1, 0, 2]), list('wxyz'), ['clear', 'haze', 'cloudy'], lambda p: p.argmax(1),
-                    train=train)
-    assert r.scores['accuracy'] == accuracy_score([0, 1, 0, 2], [0, 1, 1, 2]) and r.scores['accuracy_baseline'] == .5
-    assert r.table.loc['clear', 'haze'] == 1 and r.table.to_numpy().sum() == 4 and 'accuracy' in r.report()
+def test_every_figure_has_its_command(bench):
+    assert {n: f'python {command}' for n, (command, _) in bench.COMMANDS.items()} == {
+        n: r['command'] for n, r in RESULTS.items()}
+    for name, r in RESULTS.items():
+        keys = set(re.findall(r'\?P<(\w+)>', ' '.join(bench.COMMANDS[name][1])))
+        assert set(r['values']) == keys and re.fullmatch(r'\d{4}-\d\d-\d\d', r['measured'])
 
-def test_duplicates_stay_together_in_cross_fits(tags):
-    "With every chip four times, thresholds tuned on copies of the scored chips would score too high."
-    def times(n, groups=None):
-        probs, targs = (torch.cat([o]*n) for o in (tags.probs, tags.targs))
-        return TagsResult(probs, targs, range(60*n), 'abcd', tags.rule, train=tags.train, groups=groups)
-    copies = times(4, [i % 60 for i in range(240)])
-    assert abs(copies.scores['f2_tuned'] - tags.scores['f2_tuned']) < .02
-    (low, high), (narrow, wide) = copies.scores['f2_interval'], times(4).scores['f2_interval']
-    assert high - low > 1.7*(wide - narrow), 'four copies are no more evidence than one'
+def test_what_commands_print_is_read(bench):
+    assert bench.read('planet', 'x\nF2 at 0.2      0.8865         0.6684    0.867 to 0.904\n') == dict(
+        score=.8865, baseline=.6684, low=.867, high=.904)
+    assert bench.read('points', 'pixels off, mean   5.5    68.9   95 % interval 4.0 to 7.9')['high'] == 7.9
+    with pytest.raises(UserError, match='mend COMMANDS'): bench.read('planet', 'nothing of the kind')
+
+def test_the_digits_are_measured_and_kept_beside_the_others(bench, tmp_path):
+    (tmp_path/'r.json').write_text('{"other": {}}')
+    bench.main(only='digits', out=str(tmp_path/'r.json'))
+    found = json.loads((tmp_path/'r.json').read_text())
+    assert set(found) == {'other', 'digits'} and found['digits']['values']['score'] > .95
+    with pytest.raises(UserError, match='none of digits'): bench.main(only='digit')

@@ -172,7 +172,7 @@ def test_a_tagger(tmp_path, drawn, told):
     assert curve['F2'].loc[.2] == pytest.approx(record['scores']['f2'], abs=1e-4)
     files = {a[0].name for m, a in told if m == 'file'}
     assert {'history.csv', 'validation.csv', 'losses.png', 'threshold.png', 'predictions.png'} <= files
-    assert [a[0].name for m, a in told if m == 'artifact'] == ['learner.pkl']
+    assert [a[0].name for m, a in told if m == 'artifact'] == ['model']
     status, scores = told[-1][1]
     assert status == 'done' and scores['f2'] == record['scores']['f2']
     assert scores['f2_interval_low'] == record['scores']['f2_interval'][0]
@@ -197,7 +197,7 @@ def test_a_classifier(tmp_path, drawn, told):
     assert tables['classes'].shape == (len(vocab), len(vocab) + 1)
 
 def test_nothing_of_it_survives_in_the_model(tmp_path, drawn, told):
-    train(drawn, tmp_path/'with', track='notes')
+    train(drawn, tmp_path/'with', track='notes', pickle=True)
     path, = (tmp_path/'with').glob('*/*/learner.pkl')
     learn = load_learner(path)
     assert not [cb for cb in learn.cbs if isinstance(cb, Tracking)] and b'planet.track' not in path.read_bytes()
@@ -228,7 +228,7 @@ def test_one_that_dies_in_mid_run_is_a_warning(tmp_path, drawn, told, monkeypatc
     record, path = train(drawn, tmp_path, track='bad,notes')
     found = [o for o in record['warnings'] if o.startswith('bad ')]
     assert found == ['bad could not log epoch 1 and ends here (ConnectionError: reset by peer)']
-    assert record['status'] == 'done' and (path/'learner.pkl').exists()
+    assert record['status'] == 'done' and (path/'model').exists()
     assert [m for m, _ in told].count('log') == 3 # the other one goes on
 
 def test_one_that_cannot_take_a_table_takes_the_rest(tmp_path, drawn, told, monkeypatch):
@@ -401,8 +401,8 @@ def test_wandb_offline(tracked):
     assert table['columns'][:5] == ['image', 'image_name', 'true', 'predicted', 'wrong'] and len(table['data']) == 12
     artifacts = {o.type: o for o in of('artifact') if 'validation_chips' in o.name or o.type == 'model'}
     assert sum(o.path.endswith('.png') for o in artifacts['run_table'].manifest.contents) == 12 # the chips themselves
-    model, = artifacts['model'].manifest.contents
-    assert model.path == 'learner.pkl' and model.local_path == str(path/'learner.pkl')
+    sent = {o.path: o.local_path for o in artifacts['model'].manifest.contents}
+    assert sent['weights.safetensors'] == str(path/'model'/'weights.safetensors') and 'model.json' in sent
     saved = {f.path.split('_3_')[0] for o in of('files') for f in o.files}
     assert {'media/table/tags', 'media/table/thresholds_table', 'media/images/threshold', 'history.csv'} <= saved
     assert 'media/html/report' in saved
@@ -447,7 +447,7 @@ def test_tensorboard(tracked):
     images = {o.split('/')[0] for o in events.Tags()['images']}
     assert {'validation_chips', 'threshold', 'predictions', 'losses'} <= images
     def text(name): return events.Tensors(f'{name}/text_summary')[0].tensor_proto.string_val[0].decode()
-    assert '"lr": 0.003' in text('config') and text('status') == 'done' and text('model') == str(path/'learner.pkl')
+    assert '"lr": 0.003' in text('config') and text('status') == 'done' and text('model') == str(path/'model')
     assert len(text('validation_chips').splitlines()) == 12 + 2 and text('tags').startswith('| tag | count |')
     curve = {o.step: o.value for o in events.Scalars('thresholds, percent/F2')}
     assert curve[20] == pytest.approx(record['scores']['f2'], abs=1e-4) and len(curve) == 99
@@ -472,7 +472,7 @@ def test_trackio(tracked):
     assert rest['scores/f2'] == record['scores']['f2'] and rest['status'] == 'done'
     assert {'threshold', 'report'} <= {*rest}
     sizes = {o.stat().st_size for o in (folder/'artifacts').rglob('*') if o.is_file()}
-    assert (path/'learner.pkl').stat().st_size in sizes
+    assert (path/'model'/'weights.safetensors').stat().st_size in sizes
 
 @needs('mlflow')
 def test_mlflow(tracked):
@@ -489,7 +489,7 @@ def test_mlflow(tracked):
         assert [v for k, _, v in found if k == key] == pytest.approx(list(column), rel=1e-4)
     assert [v for k, _, v in found if k == 'scores/f2'] == [record['scores']['f2']]
     folder = Path(uri.removeprefix('file://'))
-    assert folder.is_relative_to(path.parents[1]) and (folder/'model'/'learner.pkl').exists()
+    assert folder.is_relative_to(path.parents[1]) and (folder/'model'/'weights.safetensors').exists()
     table = json.loads((folder/'validation_chips.json').read_text())
     assert table['columns'][:5] == ['image', 'image_name', 'true', 'predicted', 'wrong'] and len(table['data']) == 12
     sent = {o.name for o in folder.iterdir()}

@@ -2,10 +2,17 @@
 
 `found` draws scenes, cuts them into chips of which a fifth is thrown away, and compares what `find_neighbours` finds
 with the truth: at three JPEG qualities, and with chips of different brightness (the standard deviation of their gain).
-`time` compares the borders of so many chips, cut from one drawn scene at several offsets; files are not written, and
-reading them comes on top (the time of `planet-data verify`, or somewhat more).
+`time` compares the borders of so many chips, cut from one drawn scene at many offsets, so that they overlap; files are
+not written, and reading them comes on top (1.3 CPU seconds a thousand chips).
+
+With --section found --scenes 6 --size 2048 (298 chips, 405 pairs, seed 42), recall: 0.998 at JPEG quality 95 and 85,
+0.990 at 75; with gains of 0.02 (95) 0.998, of 0.05 (85) 0.953, of 0.1 (75) 0.941; no false pair in any of them. With
+--section time, one thread of a shared Xeon: 40,479 chips take 29 CPU seconds and 1.9 GB, the scene among them; recall
+0.9999, precision 1.0000.
 """
 from planet.cli import UserError, progress, say, script
+
+FIELDS = 'last', 'first', 'step_last', 'step_first'
 
 def found(scenes, size, seed):
     "Recall and precision of pairs, and of the pairs of chips in one group, on scenes whose neighbours are known."
@@ -48,25 +55,35 @@ def search_time(counts, side, seed):
     from planet.synthetic.scenes import DrawnScene
     scene = DrawnScene(side, side, seed)
     pixels = np.concatenate([block for _, block in scene.blocks()])
-    rng, parts, total = np.random.default_rng(seed), [], 0
-    inner = cut_lines(pixels, 128, 128, inside=128)[0]
+    rng, parts, total, true = np.random.default_rng(seed), [], 0, set()
+    # as many pairs of lines to learn from as `read_borders` takes of chips
+    inner = [cut_lines(pixels, *rng.integers(2, 254, 2), inside=16*k)[k % 2] for k in range(1, 13)]
+    inner = Lines(*(np.concatenate([getattr(i, f) for i in inner])[:7200] for f in FIELDS),
+                  np.concatenate([np.arange(len(i)) for i in inner])[:7200])
     for _ in progress(count(), max(counts), 'cutting the scene'):
-        parts.append(cut_lines(pixels, *rng.integers(2, 254, 2)))
-        total += len(parts[-1][0].chip)
+        top, left = rng.integers(2, 254, 2)
+        parts.append(cut_lines(pixels, top, left))
+        along = len(range(left, pixels.shape[1] - 257, 256))
+        for i in range(len(parts[-1][0])):
+            if (i + 1) % along: true.add((total + i, total + i + 1, 'right'))
+            if i + along < len(parts[-1][0]): true.add((total + i, total + i + along, 'below'))
+        total += len(parts[-1][0])
         if total >= max(counts): break
     def some(k, n):
-        joined = [np.concatenate([getattr(p[k], f) for p in parts])[:n] for f in ('last', 'first', 'step_last',
-                                                                                'step_first')]
-        return Lines(*joined, np.arange(n))
+        return Lines(*(np.concatenate([getattr(p[k], f) for p in parts])[:n] for f in FIELDS), np.arange(n))
     say(f'{os.cpu_count()} cores, {torch.get_num_threads()} threads',
-        f'{"chips":>8} {"seconds":>8} {"pairs":>8} {"GB":>5}')
+        f'{"chips":>8} {"seconds":>8} {"CPU seconds":>11} {"recall":>7} {"precision":>9} {"GB":>5}')
     for n in counts:
         borders = Borders(some(0, n), some(1, n), inner, (256, 256))
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         pairs, facts = match_borders(borders)
         got = assemble(np.arange(n).astype(str), pairs, borders, facts)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
-        say(f'{n:>8,} {time.perf_counter() - start:>8.1f} {len(got.pairs):>8,} {peak:>5.1f}')
+        known = {pair for pair in true if max(pair[:2]) < n}
+        ours = set(zip(got.pairs.image_name.astype(int), got.pairs.neighbour.astype(int), got.pairs.side))
+        say(f'{n:>8,} {seconds:>8.1f} {cpu:>11.1f} {len(ours & known)/len(known):>7.4f} '
+            f'{len(ours & known)/max(1, len(ours)):>9.4f} {peak:>5.1f}')
 
 def cut_lines(pixels, top, left, size=256, inside=0):
     "Border lines of all chips of a grid that begins at a pixel of a scene, to the right and below; or lines inside."

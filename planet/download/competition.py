@@ -7,7 +7,6 @@
 import os
 import re
 import shutil
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from planet import amazon
@@ -27,13 +26,12 @@ from planet.download.archives import (
 from planet.download.complete import short_table, table_fault
 from planet.download.http import download
 from planet.download.kaggle import Account, KaggleError, access, credentials
+from planet.download.one_at_work import FETCHED, one_at_work
 from planet.download.progress import need_space
-from planet.locks import locked
 
 __all__ = ['COMPETITION', 'access', 'credentials', 'get_competition', 'get_titanic']
 
 INPUT = Path('/kaggle/input') # where Kaggle's own notebooks have competitions and datasets mounted
-FETCHED = '.fetched'
 
 TABLE, SUBMISSION, MAPPING = 'train_v2.csv', 'sample_submission_v2.csv', 'test_v2_file_mapping.csv'
 JPG = 'train-jpg', 'test-jpg', 'test-jpg-additional'
@@ -76,19 +74,6 @@ def _archive_of(place, name):
     if place.is_relative_to(INPUT) and name.endswith('.csv'): # unpacked by Kaggle
         found += [place/name, place/name/name]
     return next((p for p in found if p.is_file()), None)
-
-@contextmanager
-def _only_one(folder):
-    "Two at work in one folder would write into one file."
-    waiting, made = folder/FETCHED, [p for p in (folder, *folder.parents) if not p.exists()]
-    with locked(waiting/'lock', wait=False) as held:
-        if not held: raise UserError(f"another planet-data get is at work in {folder}: wait until it has finished")
-        try: yield
-        finally:
-            if [p.name for p in waiting.iterdir()] == ['lock']: shutil.rmtree(waiting, ignore_errors=True)
-            for p in made: # nothing came of it: then no empty folders either
-                if any(p.iterdir()): break
-                p.rmdir()
 
 # ---- from an archive, a dataset, the competition
 
@@ -197,7 +182,7 @@ def _collect(folder, names, needed, competition, dataset=''):
     def missing(): return [n for n in names if not _there(folder, n)]
     _set_aside_bad_tables(folder, names)
     if not missing(): return say(f'{folder} has everything already')
-    with _only_one(folder):
+    with one_at_work(folder):
         for place in (folder, *_mounts(competition)):
             for name in missing():
                 if archive := _archive_of(place, name):

@@ -14,8 +14,8 @@ from planet import amazon
 from planet.chips import from_folder
 from planet.cli import UserError, progress, say
 from planet.download.hub_layouts import read_layout
+from planet.download.one_at_work import FETCHED, need_module, one_at_work
 from planet.download.progress import need_space, size_text
-from planet.locks import locked
 
 __all__ = ['DATASET', 'check_chips', 'get_hub']
 
@@ -49,6 +49,7 @@ def _fetch(dataset, home):
     with _hub_errors(dataset):
         info = HfApi(endpoint=endpoint, token=False).dataset_info(dataset, files_metadata=True, timeout=60)
         files = {f.rfilename: f.size or 0 for f in info.siblings if not f.rfilename.startswith('.')}
+        if any(name.endswith('.parquet') for name in files): need_module('pyarrow.parquet', f'dataset {dataset}')
         need_space(home, 2*sum(files.values()), f'dataset {dataset}')
         say(f'dataset {dataset}: {len(files):,} files, {size_text(sum(files.values()))}')
         for name in progress(sorted(files), len(files), f'fetching {dataset}'):
@@ -120,16 +121,17 @@ def get_hub(folder=None, # by default `amazon.folder`
     if (folder/'train_v2.csv').is_file():
         say(f'{folder} has everything already')
         return folder
-    home = folder/'.fetched'/'hub'
-    home.mkdir(parents=True, exist_ok=True)
-    with locked(folder/'.fetched'/'lock', wait=False) as held:
-        if not held: raise UserError(f'another planet-data get is at work in {folder}: wait until it has finished')
+    home = folder/FETCHED/'hub'
+    with one_at_work(folder):
         files = _fetch(dataset, home)
         layout = partial(read_layout, home, files, dataset)
         rows = [(name, tags) for name, tags, _ in progress(layout(), len(files), 'reading labels')]
         check_chips(rows, dataset)
         _write(layout(), len(rows), folder)
-        chips = from_folder(folder)
+        try: chips = from_folder(folder)
+        except UserError: # of images that were there before
+            (folder/'train_v2.csv').unlink()
+            raise
+        shutil.rmtree(home)
         say(f'{len(chips):,} chips with {len(chips.vocab)} tags (to read every image: planet-data verify {folder})')
-    shutil.rmtree(folder/'.fetched', ignore_errors=True)
     return folder

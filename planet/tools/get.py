@@ -11,7 +11,7 @@ from planet.public_sets import PUBLIC
 
 __all__ = ['get']
 
-WHAT = 'kaggle', 'hf', *PUBLIC, *FASTAI, 'titanic', 'synthetic'
+WHAT = 'kaggle', 'hf', *FASTAI, 'titanic', 'synthetic'
 
 def _synthetic(to):
     from planet.synthetic.chips import synthetic_folder, write_chips
@@ -47,8 +47,8 @@ def get(what:str, # kaggle, hf, ucmerced, eurosat, bigearthnet, sample, tiny, pe
         bands:str='', # bigearthnet: the bands to keep, or all; by default B04,B03,B02,B08
        ) -> Path: # the folder that holds it
     "Download a data set, check and unpack it; `UserError` says what to do where that fails."
-    if what not in WHAT:
-        raise UserError(f"there is no {what} to get{near_names(what, WHAT)} (there are {', '.join(WHAT)})")
+    if what not in (known := (*WHAT, *PUBLIC)):
+        raise UserError(f"there is no {what} to get{near_names(what, known)} (there are {', '.join(known)})")
     of = dict(tif=(tif, ['kaggle']), dataset=(dataset, ['kaggle', 'hf']), bands=(bands, ['bigearthnet']))
     for option, (given, those) in of.items():
         if given and what not in those:

@@ -71,17 +71,19 @@ def least_certain(found, # `Neighbours`
 def _unwritable(out, e): return UserError(f'{out} cannot be written ({e.strerror}): name another folder', 'out')
 
 def _outputs(out, overwrite, plot):
-    "The files to write; `UserError` where one is there already, or where none can be written."
-    out = Path(out).expanduser()
-    files = [out/name for name in (*FILES, *PICTURES*plot)]
+    "The files to write; `UserError` where one is there already."
+    files = [Path(out).expanduser()/name for name in (*FILES, *PICTURES*plot)]
     if (there := [f for f in files if f.exists()]) and not overwrite:
         raise UserError(f'{there[0]} exists: name another folder in `out`, or give `overwrite`')
+    return files
+
+def _make(out):
+    "Make a folder, before what takes minutes; `UserError` where nothing can be written there."
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out/'.writable').touch()
         (out/'.writable').unlink()
     except OSError as e: raise _unwritable(out, e) from None
-    return files
 
 def _write(files, writers):
     "Write several files, each with its function: all of them whole, or none."
@@ -103,6 +105,7 @@ def neighbours(folder, # a folder of chips of one size; or `sample`, `synthetic`
     "Find chips that were cut side by side, and write which they are, and the groups that they connect."
     files = _outputs(out, overwrite, plot)
     names, paths = chips_in(folder)
+    _make(files[0].parent)
     found = find_neighbours(paths, names, workers, skip_bad)
     for line in found.report(): say(line)
     if left := found.facts['left_out']:

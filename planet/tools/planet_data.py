@@ -17,11 +17,12 @@ def verify(
     folder:str, # folder with a label table and images
     workers:int=0, # threads that read images; 0: one a core
     label_delim:str='', # what separates tags: a character, space, or none where a cell is one tag; by default detected
+    bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
 ):
     "Check a folder of chips: table, tags, images, sizes, duplicates, splits. Exit status 1 if training would fail."
     check_options(dict(workers=workers))
     from planet.tools.verify import verify
-    report = verify(folder, workers, label_delim)
+    report = verify(folder, workers, label_delim, bands)
     say(report)
     return 0 if report.ok else 1
 
@@ -59,7 +60,7 @@ def neighbours(
     skip_bad:bool=False, # leave out chips that cannot be read
     overwrite:bool=False, # write over what is in OUT
 ):
-    "Find chips that were cut side by side, by their borders; groups.csv keeps them on one side of a split (--groups)."
+    "Find chips that were cut side by side, by their borders, and the groups that keep them on one side of a split."
     check_options(dict(workers=workers))
     if not out: raise UserError('is needed: the folder for neighbours.csv and groups.csv', 'out')
     from planet.tools import neighbours
@@ -67,6 +68,7 @@ def neighbours(
 
 def main():
     "The command `planet-data`."
-    run_command('planet-data', [get, verify, doctor, stats, explore, neighbours], 'the same command again goes on from here')
+    run_command('planet-data', [get, verify, doctor, stats, explore, neighbours],
+                'the same command again goes on from here')
 
 if __name__ == '__main__': main()

@@ -67,8 +67,31 @@ def prune(
     from planet.tools.prune import prune_runs
     prune_runs(out, older_than, yes, json, experiment=experiment, status=status, arch=arch, name=name)
 
+def stack(
+    runs:Annotated[str, dict(nargs='+')], # two or more of planet_kfold: folder, name, last or best
+    out:str='runs', # where the records are, and the stack's goes
+    name:str='', # of the stack
+    thresh:float=0.2, # a tag is predicted above this probability
+    folds:int=5, # of the nested cross-validation
+    seed:int=42, # of its folds
+):
+    "Stack runs: per-tag ridge regression on their out-of-fold probabilities."
+    from planet.tools.stack import stack_runs
+    stack_runs(runs, out, name, thresh, folds, seed)
+
+def labels(
+    run:str, # folder, name, last or best; one of planet_kfold has probabilities of all chips
+    out:str='runs', # where the records are
+    most:int=100, # suspects to list
+    to:str='', # the file to write; by default suspects.csv in the run's folder, or TABLE-corrected.csv by the old table
+    corrected:str='', # the list of suspects with 1 or 0 in its column corrected: write a corrected label table
+):
+    "List a run's likeliest label errors, or write a corrected label table."
+    from planet.tools.labels import labels_run
+    labels_run(run, out, most, to, corrected)
+
 def main():
     "The command `planet-runs`."
-    run_command('planet-runs', [list, show, compare, report, rerun, prune], 'nothing else was changed')
+    run_command('planet-runs', [list, show, compare, report, stack, labels, rerun, prune], 'nothing else was changed')
 
 if __name__ == '__main__': main()

@@ -10,7 +10,7 @@ from planet.tools.text_table import duration, paragraph, print_json, size, table
 __all__ = ['to_prune', 'prune_runs']
 
 DAY = 86400
-RESULTS = 'learner.pkl', 'model.pth', 'validation.csv'
+RESULTS = 'model', 'learner.pkl', 'model.pth', 'validation.csv'
 ENDED = 'failed', 'interrupted', 'diverged', 'killed'
 
 def _age(r): return time.time() - r.started.timestamp()

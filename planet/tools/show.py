@@ -82,6 +82,7 @@ def show_run(run, out='runs', # as in `find_run`
     if rows := score_rows(r):
         say('', *table(['score', '>value', '95 % interval', '>baseline'],
                        [[label, number(v), interval(i), '' if b is None else number(b)] for _, label, v, b, i in rows]))
+    if covers := r.facts.get('statement'): say(*paragraph('covers', covers))
     if tags := _tags(r): say('', *tags)
     files = sorted(p for p in r.path.iterdir() if not p.name.startswith('.'))
     say('', *paragraph('files', ', '.join(p.name + '/'*p.is_dir() for p in files)))

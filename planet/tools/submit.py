@@ -8,7 +8,6 @@ from planet.cli import UserError, say
 from planet.records import read_record
 from planet.submission import ROWS, TestChips, check_submission, sample_names, send, write_submission
 from planet.tag_files import check_output
-from planet.tools.tag import tag_images
 
 __all__ = ['submit']
 
@@ -22,6 +21,7 @@ def _note(record, facts):
 
 def submit(tagger, # `Tagger`
            o:dict, # options of `planet-tag`
+           tag_images, # `planet.tools.tag.tag_images`
            rows:int=ROWS, # that the competition wants
           ):
     "Build a submission from the competition's folder, check it, and upload it where that was asked for."

@@ -16,7 +16,9 @@ __all__ = ['tag_command', 'tag_images']
 SHOWN = 20 # unreadable files that are named
 SKIPPED = 3 # exit status where inputs were skipped
 
-def warn(line): print(line, file=sys.stderr, flush=True)
+def warn(line):
+    "Print a line on stderr, beside the lines of the output."
+    print(line, file=sys.stderr, flush=True)
 
 # ---- progress
 
@@ -56,7 +58,7 @@ class Bad:
 def chip_opener(tagger):
     "A function that decodes a chip, and refuses what is no chip: a scene, or a picture whose shape would be lost."
     from PIL import Image
-    from planet.images import open_chip
+    from planet.images import decode_chip
     usual = max(tagger.facts['input'].get('pixels') or [tagger.size])
     def open_one(path):
         try:
@@ -66,7 +68,7 @@ def chip_opener(tagger):
         if max(width, height) > 4*max(usual, tagger.size) or max(width, height) > 2*min(width, height):
             raise ValueError(f'{width}x{height} pixels are no chip (trained on {usual}x{usual}): cut it into chips, '
                              'or give a georeferenced scene by itself')
-        return open_chip(path, tagger.size, tagger.limits)
+        return decode_chip(path, tagger.size, tagger.limits)
     return open_one
 
 def _skip(items, n, last, bs):
@@ -90,20 +92,20 @@ def tag_images(tagger, inputs, # `Inputs`
                resume:bool=False, # go on with an output that was broken off
                decide=None, # probabilities -> bool decisions; the tagger's rule by default
                given=(), # the inputs as they were named, which a resumed call has to repeat
+               **same, # what else it has to repeat
               ) -> tuple: # images that were tagged, those that were skipped, how many have each tag
     "Tag a stream of image files in flat memory, into a file or onto the screen."
     import torch
-    from planet.inference import decoded_batches
+    from planet.inference import tag_stream
     decide, bs = decide or tagger.decide, bs or tagger.bs
-    identity = dict(model=tagger.facts['sha256'], inputs=[str(g) for g in given], engine=tagger.engine)
+    identity = dict(model=tagger.facts['sha256'], inputs=[str(g) for g in given], engine=tagger.engine, **same)
     total, counts = len(inputs), torch.zeros(len(tagger.vocab), dtype=torch.long)
     def run(file):
         bad, done = Bad(file.bad if file else 0), file.done if file else 0
         rate = Rate('tagging', total, done) if out else None
         items = _skip(inputs, done, file.last, bs) if done else inputs
-        for names, pixels, broken in decoded_batches(chip_opener(tagger), items, bs, workers):
+        for names, probs, broken in tag_stream(tagger, items, bs, workers, chip_opener(tagger)):
             bad.add(broken)
-            probs = tagger.probabilities(torch.stack(pixels)) if pixels else torch.empty(0, len(tagger.vocab))
             hot = decide(probs)
             counts.add_(hot.sum(0).cpu())
             tags = [[t for t, yes in zip(tagger.vocab, row) if yes] for row in hot.tolist()]
@@ -139,9 +141,13 @@ def tag_scenes(tagger, paths, o, outs):
         raise UserError(f'{paths[0]} is a scene, which needs rasterio and geopandas ({e}): '
                         'pip install "planet-chips[geo]"') from None
     same = dict(out=outs, overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
-                overwrite=o['overwrite'])
-    if len(paths) == 1 and o['engine'] != 'ray': return scenes.tag_scene(tagger, paths[0], **same)
-    return scenes.tag_scenes(tagger, paths, engine=o['engine'], workers=o['workers'], **same)
+                overwrite=o['overwrite'], workers=o['workers'], bands=o['bands'] or None, metres=o['metres'])
+    engine = 'ray' if o['engine'] == 'ray' else 'plain'
+    if len(paths) == 1:
+        return SKIPPED if scenes.tag_scene(tagger, paths[0], engine=engine, **same).about['unreadable'] else 0
+    if o['engine'] == 'torch': engine = 'pool' # the others' sessions cannot be sent to processes
+    table = scenes.tag_scenes(tagger, paths, engine=engine, **same)
+    return SKIPPED if (table.status == 'failed').any() or 'unreadable' in table and table.unreadable.sum() else 0
 
 def _serve(tagger, o):
     try: app = import_module('planet.app')
@@ -161,7 +167,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
-    for out in outs: check_output(out, o['overwrite'], o['resume'])
+    for out in outs if not paths else (): check_output(out, o['overwrite'], o['resume']) # of scenes: there
     if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
         raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
@@ -173,7 +179,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['serve']: return _serve(tagger, o)
     if o['submission']:
         from planet.tools.submit import submit
-        return submit(tagger, o)
+        return submit(tagger, o, tag_images)
     if paths: return tag_scenes(tagger, paths, o, outs)
     return _tag(tagger, o, given, outs[0] if outs else '')
 
@@ -192,7 +198,8 @@ def _tag(tagger, o, given, out):
     room = Path(out).expanduser().parent if out else None
     with warnings.catch_warnings(), opened_inputs(given, o['column'], room) as inputs:
         warnings.filterwarnings('error', category=_bomb_warning()) # such a picture is skipped, and said
-        n, bad, counts = tag_images(tagger, inputs, out, o['bs'], o['workers'], o['resume'], decide, given)
+        n, bad, counts = tag_images(tagger, inputs, out, o['bs'], o['workers'], o['resume'], decide, given,
+                                    recall=o['recall'])
     for p in promises:
         say(with_flags(f'{p.tag}: {counts[p.tag]:,} of {n:,} images to review'))
     return SKIPPED if bad else 0

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from planet.chips import existing_folder, read_folder
+from planet.bands import choose_bands
+from planet.chips import existing_folder, from_folder, read_folder
 from planet.cli import is_terminal
 from planet.files import FOLDERS, images_in, other_splits, stem
 from planet.images import groups, read_infos, same_pixels
@@ -66,7 +67,7 @@ def _check_splits(names, paths, splits, same):
         if one: yield Finding('splits', found, 'note', shown(one), todo)
     if not pictures and not named: yield Finding('splits', f"{counted}: no name or picture is in more than one")
 
-def _check_files(root, table, paths, workers):
+def _check_files(root, table, paths, workers, limits=None):
     "Read every image file, those of other splits too, and check what was found."
     if table is None: # images without a table
         home = max((root/f for f in FOLDERS), key=lambda f: len(images_in(f)))
@@ -84,7 +85,7 @@ def _check_files(root, table, paths, workers):
     names = [*found, *(f'{split}/{path.name}' for split, files in others.items() for path in files)]
     splits = [column.get(name, home.name) for name in found] + [split for split, files in others.items() for _ in files]
     files = [*found.values(), *(path for files in others.values() for path in files)]
-    infos = read_infos(files, workers)
+    infos = read_infos(files, workers, limits)
     yield from check_images(names[:n], infos[:n])
     if bad := [i for i in range(n, len(files)) if infos[i].bad]:
         what = f"{len(bad):,} of {len(files)-n:,} beside the training images cannot be read"
@@ -98,6 +99,7 @@ def _check_files(root, table, paths, workers):
 def verify(folder, # a folder with a label table and images
            workers:int=0, # threads that read images; 0: one a core
            label_delim:str='', # what separates tags, as in `from_folder`
+           bands:str='', # of GeoTIFF chips, as in `planet.sources.find_chips`
           ) -> Report:
     """Check a folder of chips for everything that can be wrong with it, and go on after each fault.
 
@@ -108,8 +110,12 @@ def verify(folder, # a folder with a label table and images
     root = existing_folder(folder)
     table, paths, _, findings = read_folder(root, label_delim)
     if table is not None and table.read: findings.insert(0, Finding('table', ', '.join(table.read)))
+    limits = None
+    if bands:
+        chips = choose_bands(from_folder(root, label_delim=label_delim), bands)
+        paths, limits = chips.paths, chips.limits
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow's, of odd files: ours say more
-        findings += _check_files(root, table, paths, workers)
+        findings += _check_files(root, table, paths, workers, limits)
     rows = [f._replace(examples=list(f.examples)) for f in findings]
     return Report(root, pd.DataFrame(rows, columns=Finding._fields))

@@ -1,0 +1,263 @@
+"""Speed of ours beside stock fastai, plain PyTorch with torchvision, and tensors already in place, all in one run.
+
+    python experiments/bench/speed.py --data sample --weights imagenet --out speed.md
+    python experiments/bench/speed.py --only loading,step --threads 1
+
+Rivals take turns, in alternating order; figures are medians. Stock fastai and PyTorch load with as many workers as is
+best for them. The floor does the same steps on tensors that lie on the device, with our precision and layout.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from planet.cli import UserError, say, script
+from planet.options import RUN_OPTIONS, chip_options, delegates, options
+
+SECTIONS = 'startup', 'loading', 'step', 'epoch', 'inference', 'busy', 'recipe'
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+class Table:
+    "Figures by section and rival, printed as they come, and their ratios to ours at the end."
+    def __init__(self): self.rows = []
+    def add(self, section, what, rival, value, unit, note=''):
+        self.rows.append((section, what, rival, value, unit, note))
+        say(f'{section:<10} {what:<28} {rival:<22} {value:>10,.4g} {unit} {note}'.rstrip())
+    def markdown(self, facts):
+        "A table of all figures; a ratio above 1 says that ours is so many times better."
+        ours = {(s, w): v for s, w, r, v, *_ in self.rows if r == 'ours'}
+        lines = [facts, '', '| | | | | ours is so many times better |', '| --- | --- | --- | --- | --- |']
+        for section, what, rival, value, unit, note in self.rows:
+            base, more = ours.get((section, what)), unit.endswith('/s') or unit.startswith('F2')
+            ratio = '' if not base or not value or rival == 'ours' else f'{base/value if more else value/base:.2f}'
+            lines.append(f'| {section}: {what} | {rival} | {value:,.4g} {unit} | {note} | {ratio} |')
+        return '\n'.join(lines) + '\n'
+
+def take_turns(rivals, repeats, warm=1):
+    "Median of what each of `rivals` (name -> function that returns seconds) gives, in alternating order."
+    found = {name: [] for name in rivals}
+    for i in range(warm + repeats):
+        for name in rivals if i % 2 else reversed(rivals): found[name].append(rivals[name]())
+    return {name: median(values[warm:]) for name, values in found.items()}
+
+def timed(f):
+    "Seconds that a call takes."
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start
+
+# ---- whole commands
+
+def watch(command, env=None):
+    "Run a command and note when each line comes: `(lines, seconds of each, seconds in all, peak memory in GB)`."
+    start = time.perf_counter()
+    env = os.environ | dict(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED='1') | (env or {})
+    job = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=env)
+    lines, times = [], []
+    for line in job.stdout:
+        lines.append(line.rstrip())
+        times.append(time.perf_counter() - start)
+    memory = 0
+    if hasattr(os, 'wait4'): # not on Windows
+        _, status, used = os.wait4(job.pid, 0)
+        job.returncode = os.waitstatus_to_exitcode(status)
+        memory = used.ru_maxrss/(1e9 if sys.platform == 'darwin' else 1e6)
+    if job.wait(): raise UserError(f'{" ".join(map(str, command[:3]))} ended with {job.returncode}: '
+                                   f'{lines[-1] if lines else "it said nothing"}')
+    return lines, times, time.perf_counter() - start, memory
+
+SAME = 'data', 'weights', 'arch', 'size', 'bs', 'epochs', 'freeze_epochs', 'lr', 'seed', 'valid_pct', 'thresh'
+
+def main_command(o, out, *more):
+    "The main script's command line."
+    given = [part for name in SAME for part in (f'--{name}', o[name])]
+    return [sys.executable, ROOT/'experiments/planet_resnet50.py', *given, '--out', out, *more]
+
+HELP = """import contextlib, io, runpy, sys
+sys.argv = ["x", "--help"]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    runpy.run_path("experiments/planet_resnet50.py", run_name="__main__")"""
+
+def startup(table, o, _):
+    "Seconds from a command to its first line of progress, of imports and of `--help`."
+    codes = {'python alone': 'pass', 'import planet': 'import planet', 'help of the main script': HELP,
+             'import fastai.vision.all': 'import fastai.vision.all'}
+    def python(code): return timed(lambda: subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT))
+    took = take_turns({name: lambda code=code: python(code) for name, code in codes.items()}, o.repeats)
+    for name, seconds in took.items(): table.add('startup', name, 'ours', seconds, 's')
+    with tempfile.TemporaryDirectory() as out:
+        command = [*main_command(o, out), '--epochs', 1, '--freeze_epochs', 0]
+        lines, times, *_ = watch(command, dict(PLANET_CACHE=os.environ.get('PLANET_CACHE', out)))
+        table.add('startup', 'first line of the main script', 'ours', times[0], 's', lines[0][:40])
+
+def recipe(table, o, _):
+    "The whole command to its final F2, and when an epoch first reached 0.85 and 0.88, with a cold and a warm cache."
+    from inspect import signature
+    recipes = ['finetune', 'frozen'] if 'recipe' in signature(chip_options).parameters else ['']
+    with tempfile.TemporaryDirectory() as out:
+        env = dict(PLANET_CACHE=out + '/cache') if o.data not in ('auto', 'synthetic') else {}
+        runs = {f'ours {name}, {state}'.replace(' ,', ','): main_command(o, out, *['--recipe', name]*bool(name))
+                for name in recipes for state in ('cold', 'warm')}
+        runs['stock'] = [sys.executable, ROOT/'experiments/bench/rivals.py', *(o[name] for name in SAME), o.workers]
+        for name, command in runs.items():
+            lines, times, seconds, memory = watch(command, env if name != 'stock' else {})
+            scores = [(t, float(m[1])) for line, t in zip(lines, times)
+                      if line.startswith('epoch') and (m := re.search(r'\bf2 ([\d.]+)', line))]
+            ends = re.compile(r'f2\D{0,30}(0\.\d+)', re.I)
+            final = next(float(m[1]) for line in reversed(lines) if (m := ends.search(line)))
+            table.add('recipe', 'final score', name, final, 'F2')
+            table.add('recipe', 'command to record', name, seconds, 's')
+            for goal in (.85, .88):
+                reached = next((t for t, f2 in scores if f2 >= goal), seconds if final >= goal else None)
+                if reached: table.add('recipe', f'F2 {goal}', name, reached, 's')
+                else: table.add('recipe', f'F2 {goal}', name, float('nan'), 's', 'not reached')
+            if memory: table.add('recipe', 'peak memory', name, memory, 'GB')
+
+# ---- in this process
+
+def loading(table, o, case):
+    "Chips a second of training batches on the device: the first epoch with all that comes before it, and later ones."
+    import rivals
+    chips, split, device = case.chips, case.split, case.device
+    made, n = {}, len(split.train)//o.bs*o.bs
+    def epoch(name):
+        def run():
+            for _ in made[name]: pass
+            rivals.wait(device)
+        return timed(run)
+    def first(name, make):
+        def run(): made[name] = make()
+        seconds = timed(run) + epoch(name)
+        table.add('loading', 'first epoch', name, n/seconds, 'chips/s')
+    if why := rivals.simplejpeg_reads(chips.paths[0]): say(f'simplejpeg: {why}')
+    first('ours', lambda: rivals.our_loader(chips, case.store('memory'), split, o))
+    first('ours, cold file', lambda: rivals.our_loader(chips, case.store('disk'), split, o))
+    first('ours, warm file', lambda: rivals.our_loader(chips, case.store('disk', again=True), split, o))
+    for workers in case.workers:
+        first(f'stock, {workers} workers', lambda w=workers: rivals.stock_loader(chips, split, o, w))
+        first(f'torchvision, {workers} workers', lambda w=workers: rivals.torch_loader(chips, split, o, w, device))
+        if why: continue
+        first(f'simplejpeg, {workers} workers', lambda w=workers: rivals.torch_loader(chips, split, o, w, device, True))
+    first('floor', lambda: rivals.floor_loader(chips, case.store('memory'), split, o.bs, device))
+    for name, seconds in take_turns({name: lambda name=name: epoch(name) for name in made}, o.repeats).items():
+        table.add('loading', 'later epochs', name, n/seconds, 'chips/s')
+
+def trainers(o, case, split):
+    import rivals
+    from planet.data import tags_dls
+    from planet.learner import chip_learner, find_loss
+    chips, store, device = case.chips, case.store('memory'), case.device
+    def model(): return chip_learner(tags_dls(chips, store, split, o.bs), o.arch, o.weights, find_loss('bce')).model
+    best = max(case.workers)
+    return {'ours': rivals.our_trainer(chips, store, split, o),
+            'stock': rivals.stock_trainer(chips, split, o, best),
+            'torchvision': rivals.Plain(model(), rivals.torch_loader(chips, split, o, best, device), device, False),
+            'floor': rivals.Plain(model(), rivals.floor_loader(chips, store, split, o.bs, device), device, True)}
+
+def step(table, o, case):
+    "Seconds of a training step of all layers, loading included."
+    split = case.part(o.steps*o.bs)
+    for name, seconds in take_turns({k: t.epoch for k, t in trainers(o, case, split).items()}, o.repeats).items():
+        table.add('step', f'batches of {o.bs}', name, seconds/o.steps, 's')
+
+def epoch(table, o, case):
+    "Seconds of one epoch over the training set, all layers."
+    split = case.part(len(case.split.train)//o.bs*o.bs)
+    for name, trainer in trainers(o, case, split).items(): table.add('epoch', 'all layers', name, trainer.epoch(), 's')
+
+def inference(table, o, case):
+    "Chips a second from image files to probabilities, and of the network alone on tensors in place."
+    import rivals
+    import torch
+    from planet.data import tags_dls
+    from planet.inference import Network
+    from planet.learner import chip_learner, find_loss
+    from planet.store import decoded_batches
+    chips, store, paths = case.chips, case.store('memory'), case.chips.paths
+    learn = chip_learner(tags_dls(chips, store, case.split, o.bs), o.arch, o.weights, find_loss('bce'))
+    pixels = store.batch([store.rows[p] for p in paths]).to(case.device)
+    for views in (1, 8):
+        net = Network(learn.model, dict(views=views, mean=rivals.MEAN, std=rivals.STD), case.device)
+        def files(net=net): return [net(x) for _, x, _ in decoded_batches(paths, o.size, None, o.bs)]
+        def alone(net=net): return [net(x) for x in pixels.split(o.bs)]
+        assert torch.allclose(torch.cat(files()), torch.cat(alone()), atol=1e-4)
+        runs = {'ours': lambda: timed(files), 'floor': lambda: timed(alone)}
+        if views == 1:
+            runs['stock'] = rivals.stock_predictor(chips, case.split, o, max(case.workers))
+        for name, seconds in take_turns(runs, o.repeats, 0).items():
+            table.add('inference', f'{views} view{"s"*(views > 1)}', name, len(paths)/seconds, 'chips/s')
+
+def busy(table, o, case):
+    "Training steps beside one busy process, by the number of threads."
+    import rivals
+    import torch
+    ours = rivals.our_trainer(case.chips, case.store('memory'), case.part(o.steps*o.bs), o)
+    before = torch.get_num_threads()
+    for beside in (False, True):
+        job = subprocess.Popen([sys.executable, '-c', 'while True: pass']) if beside else None
+        try:
+            for threads in sorted({1, before}):
+                torch.set_num_threads(threads)
+                seconds = take_turns({'': ours.epoch}, o.repeats)['']
+                what = 'beside a busy process' if beside else 'alone'
+                table.add('busy', what, f'{threads} threads', o.steps*o.bs/seconds, 'chips/s')
+        finally:
+            torch.set_num_threads(before)
+            if job:
+                job.kill()
+                job.wait()
+
+class Case:
+    "The chips that are compared on, decoded once for each place where they are kept."
+    def __init__(self, o):
+        from fastai.torch_core import default_device
+        from planet.images import cores
+        from planet.sources import find_chips
+        from planet.splits import random_split
+        self.o, self.chips, self.device, self.stores = o, find_chips(o.data, o.label_delim), default_device(), {}
+        self.split = random_split(self.chips, o.valid_pct, o.seed)
+        self.cache = tempfile.TemporaryDirectory()
+        self.workers = [o.workers] if o.workers else sorted({0, cores()})
+    def store(self, where, again=False):
+        from planet.store import ChipStore
+        if again or where not in self.stores:
+            self.stores[where] = ChipStore(self.chips.paths, self.o.size, where=where, cache=self.cache.name)
+        return self.stores[where]
+    def part(self, n):
+        "A split of the first `n` training chips and a few to validate on."
+        from dataclasses import replace
+        if n > len(self.split.train): raise UserError(f'{len(self.split.train)} training chips are too few for `steps`')
+        return replace(self.split, train=self.split.train[:n], valid=self.split.valid[:8])
+
+@script
+@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+def main(
+    only:str='', # sections to run, by comma; by default all: startup, loading, step, epoch, inference, busy, recipe
+    repeats:int=3, # of each measurement
+    steps:int=4, # batches in a measurement of a training step
+    threads:int=0, # of torch; 0: as torch chooses
+    thresh:float=0.2, # a tag is predicted above this probability
+    out:str='', # file for the table of ratios, in Markdown
+    **kwargs,
+):
+    "Measure ours, stock fastai, plain PyTorch with torchvision and the floor; print a table of ratios."
+    o = options(chip_options(**kwargs), only=only, repeats=repeats, steps=steps, thresh=thresh)
+    asked = [s.strip() for s in only.split(',') if s.strip()] or list(SECTIONS)
+    if odd := [s for s in asked if s not in SECTIONS]:
+        raise UserError(f"{odd[0]} is unknown: some of {', '.join(SECTIONS)}", option='only')
+    import torch
+    from fastai.torch_core import default_device, set_seed
+    from planet.provenance import device_facts
+    if threads: torch.set_num_threads(threads)
+    set_seed(o.seed)
+    of = device_facts(default_device())
+    facts = (f"{of['name']}, {of['cores']} cores, {torch.get_num_threads()} threads; torch {torch.__version__}; "
+             f'{o.arch}, {o.size} px, batches of {o.bs}, seed {o.seed}')
+    say(facts, '')
+    found, case = Table(), Case(o) if set(asked) - {'startup', 'recipe'} else None
+    for name in asked: globals()[name](found, o, case)
+    say('', text := found.markdown(facts))
+    if out: Path(out).write_text(text, encoding='utf-8')
