@@ -1,7 +1,7 @@
 """Likely label errors: rank the labels by what out-of-fold probabilities say of them, and write a corrected table.
 
-The ranking is by the loss of each label: `cleanlab`'s self-confidence is the same order, and its other scores found no
-more planted errors (experiments/bench/label_errors.py).
+The ranking is by the loss of each label, which is the order of `cleanlab`'s self-confidence. Its confident learning
+finds as many planted errors (31.8 of 40 among the first 80, by loss 31.6: experiments/bench/label_errors.py).
 """
 import csv
 import os
