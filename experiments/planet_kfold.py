@@ -6,7 +6,7 @@
 
 The second trains stock fastai on the same folds, to compare with. The third goes on with a run that was cut, at the
 first fold that is not done. The run has the out-of-fold probabilities of all chips, and one model folder that averages
-the models of the folds.
+the models of the folds. `planet-runs stack` and `planet-runs labels` go on from there.
 """
 from planet.cli import say, script
 from planet.options import chip_options, delegates, options
