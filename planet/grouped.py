@@ -4,6 +4,7 @@ from planet.splits import beside_training
 
 __all__ = ['GroupedScore', 'grouped_score', 'grouped_lines']
 
+FEW = 50 # chips
 ENOUGH = 10 # chips, or groups, below which a mean has no interval
 
 class GroupedScore:
@@ -20,8 +21,10 @@ class GroupedScore:
             yield (f'{self.name} of validation chips with one of their group in the training set: {told(self.beside)}; '
                    f'without: {told(self.apart)}' if self.apart[0] else
                    f'every validation chip has one of its group in the training set: {told(self.beside)}')
-            yield ('groups: other scenes will score like the second number, as far as these chips are like the others'
-                   if self.apart[0] else 'groups: other scenes will score lower')
+            few = min(self.beside[0], self.apart[0]) < FEW
+            yield (f'groups: fewer than {FEW} chips on one side say little; a run whose split keeps groups together says '
+                   'how other scenes score, and planet-runs compare the difference on the same chips' if few else
+                   'groups: other scenes will score like the second number, as far as these chips are like the others')
         else:
             n, valid = (self.split.get(k, 0) for k in ('random_beside_training', 'random_valid'))
             yield ('groups: no validation chip has one of its group in the training set'
