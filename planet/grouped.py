@@ -22,8 +22,8 @@ class GroupedScore:
                    f'without: {told(self.apart)}' if self.apart[0] else
                    f'every validation chip has one of its group in the training set: {told(self.beside)}')
             few = min(self.beside[0], self.apart[0]) < FEW
-            yield (f'groups: fewer than {FEW} chips on one side say little; a run whose split keeps groups together says '
-                   'how other scenes score, and planet-runs compare the difference on the same chips' if few else
+            yield (f'groups: fewer than {FEW} chips on one side say little; a run that keeps groups together says how '
+                   'other scenes score, and planet-runs compare the difference on the same chips' if few else
                    'groups: other scenes will score like the second number, as far as these chips are like the others')
         else:
             n, valid = (self.split.get(k, 0) for k in ('random_beside_training', 'random_valid'))
