@@ -32,7 +32,7 @@ class GroupedScore:
             if valid and not n: yield 'groups: so a random split of this seed gives a score of the same kind'
             elif valid and n < .1*valid:
                 yield (f'groups: so a random split scores some {n/valid*(1 - self.apart[1]):.4f} higher at most, if '
-                       'each of those were tagged perfectly; `split` ungrouped trains it, and planet-runs compare tells')
+                       'each of those were tagged perfectly; `split` ungrouped trains it, planet-runs compare tells')
             else: yield ('groups: `split` ungrouped trains as if there were none, and planet-runs compare gives the '
                          'difference on the chips that both score')
 
