@@ -4,6 +4,7 @@ from planet.splits import beside_training
 
 __all__ = ['GroupedScore', 'grouped_score', 'grouped_lines']
 
+FEW = 50 # chips
 ENOUGH = 10 # chips, or groups, below which a mean has no interval
 
 class GroupedScore:
@@ -20,16 +21,18 @@ class GroupedScore:
             yield (f'{self.name} of validation chips with one of their group in the training set: {told(self.beside)}; '
                    f'without: {told(self.apart)}' if self.apart[0] else
                    f'every validation chip has one of its group in the training set: {told(self.beside)}')
-            yield ('groups: other scenes will score like the second number, as far as these chips are like the others'
-                   if self.apart[0] else 'groups: other scenes will score lower')
+            few = min(self.beside[0], self.apart[0]) < FEW
+            yield (f'groups: fewer than {FEW} chips on one side say little; a run that keeps groups together says how '
+                   'other scenes score, and planet-runs compare the difference on the same chips' if few else
+                   'groups: other scenes will score like the second number, as far as these chips are like the others')
         else:
             n, valid = (self.split.get(k, 0) for k in ('random_beside_training', 'random_valid'))
             yield ('groups: no validation chip has one of its group in the training set'
                    + (f'; a random split of this seed would have {n:,} of {valid:,} beside one' if valid else ''))
             if valid and not n: yield 'groups: so a random split of this seed gives a score of the same kind'
             elif valid and n < .1*valid:
-                yield (f'groups: so a random split scores at most {n/valid*(1 - self.apart[1]):.4f} higher, if each of '
-                       'those were tagged perfectly; `split` ungrouped trains it, and planet-runs compare tells')
+                yield (f'groups: so a random split scores some {n/valid*(1 - self.apart[1]):.4f} higher at most, if '
+                       'each of those were tagged perfectly; `split` ungrouped trains it, planet-runs compare tells')
             else: yield ('groups: `split` ungrouped trains as if there were none, and planet-runs compare gives the '
                          'difference on the chips that both score')
 
