@@ -41,19 +41,24 @@ class Network:
         self.model = model.eval().to(self.device).to(memory_format=self.layout)
         self.mean, self.std = (torch.tensor(facts[k], device=self.device)[None, :, None, None] for k in ('mean', 'std'))
 
-    def forward(self, x): # one view
-        if self.dtype is None: return to_float(self.model(x))
-        with torch.autocast(self.device.type, self.dtype): return to_float(self.model(x))
+# %% ../nbs/04_inference.ipynb #network-call
+@patch
+def forward(self:Network, x): # one view
+    "Logits of one view."
+    if self.dtype is None: return to_float(self.model(x))
+    with torch.autocast(self.device.type, self.dtype): return to_float(self.model(x))
 
-    @torch.no_grad()
-    def __call__(self, pixels): # uint8 `(n, bands, size, size)` -> float32 `(n, tags)`
-        x = pixels.to(self.device).float().div_(255)
-        x = ((x - self.mean)/self.std).contiguous(memory_format=self.layout)
-        logits = self.forward(x)
-        for k in D4[1:self.views]: # as `planet.callbacks.DihedralViews` adds them up
-            view = TensorImage(x).dihedral(k).as_subclass(torch.Tensor)
-            logits = logits + self.forward(view.contiguous(memory_format=self.layout))
-        return (logits/self.views).cpu()
+@patch
+@torch.no_grad()
+def __call__(self:Network, pixels): # uint8 `(n, bands, size, size)` -> float32 `(n, tags)`
+    "Mean logits of the views, normalised and in the number format that was scored."
+    x = pixels.to(self.device).float().div_(255)
+    x = ((x - self.mean)/self.std).contiguous(memory_format=self.layout)
+    logits = self.forward(x)
+    for k in D4[1:self.views]: # as `planet.callbacks.DihedralViews` adds them up
+        view = TensorImage(x).dihedral(k).as_subclass(torch.Tensor)
+        logits = logits + self.forward(view.contiguous(memory_format=self.layout))
+    return (logits/self.views).cpu()
 
 # %% ../nbs/04_inference.ipynb #load-network
 def load_network(

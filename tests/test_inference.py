@@ -87,12 +87,12 @@ def test_one_view_and_no_mixed_precision(trained, tmp_path):
     from planet.callbacks import DihedralViews, Precision
     t = trained
     with t.learn.removed_cbs([t.learn.dihedral_views, t.learn.precision]):
-        t.learn.model.to(memory_format=torch.contiguous_format)
         result = evaluate(t.learn, t.chips, t.split)
         tagger = Tagger.load(save_model(tmp_path/'model', t.learn, result, t.chips))
     assert t.learn.cbs.filter(lambda o: isinstance(o, (DihedralViews, Precision)))
     assert tagger.facts['members'][0]['views'] == 1 and tagger.networks[0].dtype is None
-    assert torch.equal(probabilities(tagger, t.valid), result.probs)
+    # without `Precision` the memory layout is whatever the batches had, and with it the last bit
+    np.testing.assert_allclose(probabilities(tagger, t.valid), result.probs, atol=1e-6)
 
 def test_calibration_is_part_of_it(trained, tmp_path):
     t = trained
