@@ -142,7 +142,9 @@ def tag_scenes(tagger, paths, o, outs):
     same = dict(out=outs, overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
                 overwrite=o['overwrite'], workers=o['workers'], bands=o['bands'] or None, metres=o['metres'])
     engine = 'ray' if o['engine'] == 'ray' else 'plain'
-    if len(paths) == 1: return int(scenes.tag_scene(tagger, paths[0], engine=engine, **same).about['unreadable'] > 0)
+    if len(paths) == 1:
+        scene = scenes.tag_scene(tagger, paths[0], engine=engine, **same)
+        return int(scene is not None and scene.about['unreadable'] > 0)
     if o['engine'] == 'torch': engine = 'pool' # the others' sessions cannot be sent to processes
     table = scenes.tag_scenes(tagger, paths, engine=engine, **same)
     return int((table.status == 'failed').any() or 'unreadable' in table and table.unreadable.sum() > 0)
