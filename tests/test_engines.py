@@ -56,6 +56,11 @@ def test_it_goes_on_by_scene(tmp_path, scenes, capsys):
     equal(scenes, out)
     assert list(tag_scenes(Colours(), scenes, out, 'plain', bs=4).status) == ['failed', 'failed'] # they exist
 
+def test_files_stand_for_a_folder(tmp_path, scenes):
+    tag_scenes(Colours(), scenes, [tmp_path/'t.parquet', tmp_path/'t.tif'], 'plain', bs=4)
+    assert sorted(p.name for p in (tmp_path/'t'/'scene=two').iterdir()) == ['windows.parquet', 'windows.tif']
+    with pytest.raises(UserError, match='`out` results of many scenes need a place'): tag_scenes(Colours(), scenes, [])
+
 def test_scenes_of_one_name(tmp_path):
     names = partitions(['a/s.tif', 'b/s.tif', 'c.tif'], 'out')
     assert [p.name for p in names] == ['scene=s-0', 'scene=s-1', 'scene=c']
