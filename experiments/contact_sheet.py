@@ -28,26 +28,30 @@ def choose(rows, tags, shows, n):
 def draw(pixels, tags, answers, columns, dark, files):
     "The sheet: chips with their tags in the first rows, chips with bars of probabilities in the last."
     from matplotlib.figure import Figure
+    from planet.figures import wrap_words
     from planet.plots import BAD, GOOD, MISSED, QUIET
     ink, paper = ('#e6edf3', '#0d1117') if dark else ('#1f2328', '#ffffff')
     colours = dict(zip((GOOD, BAD, MISSED, QUIET), ('#3fb950', '#f85149', '#d29922', '#9198a1'))) if dark else {}
     rows = -(-len(pixels)//columns)
-    fig = Figure(figsize=(2*columns, 3.05*rows + .3), dpi=100, facecolor=paper, layout='constrained')
-    for i, (part, ax) in enumerate(zip(fig.subfigures(rows, columns).flat, [None]*len(pixels))):
-        part.set_facecolor(paper)
-        ax, below = part.subplots(2, 1, height_ratios=[2, 1])
-        ax.imshow(pixels[i])
+    below = [.95 if any(answers[r*columns:(r+1)*columns]) else .62 for r in range(rows)] # inches under a row's chips
+    side, gap, top = 1.75, .12, .2*bool(files)
+    fig = Figure(figsize=((side + gap)*columns + gap, sum(below) + (side + gap + top)*rows), dpi=100, facecolor=paper)
+    width, height = fig.get_size_inches()
+    def axes(x, y, w, h): return fig.add_axes([x/width, 1 - (y + h)/height, w/width, h/height])
+    for i, chip in enumerate(pixels):
+        row, x = i//columns, gap + i%columns*(side + gap)
+        y = gap + top + row*(side + gap + top) + sum(below[:row])
+        ax = axes(x, y, side, side)
+        ax.imshow(chip)
         ax.set_axis_off()
-        if files: ax.set_title(files[i], fontsize=7, color=colours.get(QUIET, QUIET))
-        if answers[i] is None: words(below, tags[i], ink)
-        else: bars(below, tags[i], *answers[i], ink, paper, lambda c: colours.get(c, c))
+        if files: ax.set_title(files[i], fontsize=7, color=colours.get(QUIET, QUIET), pad=2)
+        under = axes(x, y + side + .04, side, below[row] - .1)
+        under.set_axis_off()
+        if answers[i] is not None: bars(under, tags[i], *answers[i], ink, lambda c: colours.get(c, c))
+        else: under.text(.5, .96, '\n'.join(wrap_words(tags[i], side)), ha='center', va='top', fontsize=8.5, color=ink)
     return fig
 
-def words(ax, tags, ink):
-    ax.text(.5, 1, '\n'.join(tags), ha='center', va='top', fontsize=9, color=ink, transform=ax.transAxes)
-    ax.set_axis_off()
-
-def bars(ax, tags, probs, thresh, ink, paper, colour):
+def bars(ax, tags, probs, thresh, ink, colour):
     "Probabilities of the likeliest tags as bars against the threshold, and of true tags that were missed."
     from planet.plots import BAD, GOOD, MISSED, QUIET
     shown = sorted(probs, key=lambda t: (-(t in tags), -probs[t]))[:max(5, len(tags))]
@@ -57,9 +61,19 @@ def bars(ax, tags, probs, thresh, ink, paper, colour):
         kind = GOOD if said and true else BAD if said else MISSED if true else QUIET
         ax.barh(y, probs[tag], height=.72, color=colour(kind))
         ax.text(-.03, y, tag, ha='right', va='center', fontsize=7.5, color=ink)
-    ax.axvline(thresh, color=ink, lw=1, ls=':')
-    ax.set(xlim=(-1.05, 1), ylim=(5.6, -.6), facecolor=paper)
-    ax.set_axis_off()
+    ax.plot([thresh]*2, [-.6, 5.6], color=ink, lw=1, ls=':')
+    ax.set(xlim=(-1.05, 1), ylim=(5.6, -.6))
+
+def predictions(record, runs, place, tags):
+    "A run's probabilities by row, tag -> probability, and its threshold; `UserError` where it is of other chips."
+    import pandas as pd
+    from planet.records import find_run
+    run = find_run(record, runs)
+    table = pd.read_csv(run.path/'validation.csv')
+    if missing := [n for n in table.image_name if n not in place]:
+        raise UserError(f'{run.path} was scored on other chips, such as {missing[0]}', option='record')
+    probs = table.set_index('image_name')
+    return {place[name]: row.to_dict() for name, row in probs.iterrows()}, run.options.get('thresh', .2)
 
 @script
 def main(
@@ -91,14 +105,3 @@ def main(
     try: fig.savefig(out, facecolor=fig.get_facecolor())
     except (OSError, ValueError) as e: raise UserError(f"{out} cannot be written: {e}", option='out') from None
     say(out)
-
-def predictions(record, runs, place, tags):
-    "A run's probabilities by row, tag -> probability, and its threshold; `UserError` where it is of other chips."
-    import pandas as pd
-    from planet.records import find_run
-    run = find_run(record, runs)
-    table = pd.read_csv(run.path/'validation.csv')
-    if missing := [n for n in table.image_name if n not in place]:
-        raise UserError(f'{run.path} was scored on other chips, such as {missing[0]}', option='record')
-    probs = table.set_index('image_name')
-    return {place[name]: row.to_dict() for name, row in probs.iterrows()}, run.options.get('thresh', .2)

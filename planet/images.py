@@ -136,7 +136,7 @@ def read_infos(paths, # image files
                limits=None, # as in `open_chip`
               ) -> list[ImageInfo]:
     "Read every file to its end, and tell what it is; shows progress."
-    read = partial(read_info, limits=limits)
+    read = read_info if limits is None else partial(read_info, limits=limits)
     return list(progress(in_threads(read, paths := list(paths), workers), len(paths), 'reading images'))
 
 def same_pixels(paths, # image files

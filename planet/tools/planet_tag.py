@@ -7,7 +7,7 @@ from planet.cli import run_one
 def tag(
     model:str, # model folder, run, last or best
     inputs:Annotated[str, dict(nargs='*', metavar='INPUT')], # images, folders, 'globs', archives, tables of paths
-    out:str='', # file to write, by its ending: .csv, .jsonl, .parquet; of scenes also .gpkg, .geojson, .tif, .html
+    out:str='', # file to write, by its ending: .csv, .jsonl, .parquet; of a scene also .gpkg, .geojson, .tif, .html
     overwrite:bool=False, # replace an output that exists
     resume:bool=False, # go on with an output that was broken off
     engine:str='torch', # what runs the network: torch, onnx, int8, openvino; for many scenes also ray
