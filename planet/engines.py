@@ -48,7 +48,11 @@ class Journal:
             finally:
                 if self.file: self.file.close()
                 self.file = None
-                if failed and made: shutil.rmtree(self.folder, ignore_errors=True)
+                if made and (failed or not self._rows_of_a_run()): self.remove() # nothing to go on with
+
+    def _rows_of_a_run(self):
+        rows = self.folder/'rows.bin'
+        return rows.exists() and rows.stat().st_size
 
     def _begin(self, resume, overwrite):
         plan, path = self.folder/'plan.json', self.folder/'rows.bin'
@@ -73,6 +77,11 @@ class Journal:
         rows = np.frombuffer(path.read_bytes()[:path.stat().st_size//self.type.itemsize*self.type.itemsize], self.type)
         rows = rows[rows['state'] > 0]
         return rows[np.sort(np.unique(rows['window'], return_index=True)[1])]
+
+    @staticmethod
+    def beside(path): # a folder
+        "Where the journal of a scene lies whose first file is `path`."
+        return Path(path).with_name(f'.{Path(path).name}.tagging')
 
     def add(self, rows):
         "Append rows; a full disk raises `OSError`, and what was there stays."

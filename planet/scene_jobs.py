@@ -80,7 +80,7 @@ class Job:
         first, p = self.outs[0], self.plan
         said = model | dict(scene=[str(Path(p.raster.path).resolve()), *p.raster.stamp], bands=p.bands, empty=p.empty,
                             grid=[*p.grid.window, *p.grid.step], limits=_limits(p))
-        self.journal = Journal(first.with_name(f'.{first.name}.tagging'), said, p.tags)
+        self.journal = Journal(Journal.beside(first), said, p.tags)
         stack.enter_context(self.journal.open(resume, overwrite))
         self.missing[self.journal.rows['window']] = False
         if n := len(self.journal.rows): say(f'{self.name}: going on after {n:,} windows')

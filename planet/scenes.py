@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from .amazon import CHIP_SIZE, PIXEL_METRES
 from .cli import UserError, say
+from .engines import Journal
 from .rasters import find_bands, odd_range, open_raster, overview, stretch
 from .scene_files import WRITERS, TaggedScene, check_outputs
 from .scene_jobs import Job, tag_jobs
@@ -50,6 +51,13 @@ def plan_scene(tagger, path, overlap=0., bs=64, scale=None, bands=None, metres=0
     return Plan(raster, bands, make_grid(raster, window, overlap), limits, tagger.size, len(tagger.vocab), bs, empty,
                 tuple(notes))
 
+# %% ../nbs/05_scenes.ipynb #files-to-write
+def _files(out, path, resume, overwrite):
+    "The files to write; None where an earlier run wrote them all, and `resume` has nothing left to do."
+    outs = check_outputs(out, path, overwrite or resume)
+    if not outs or overwrite or not resume or Journal.beside(outs[0]).exists(): return outs
+    return None if all(o.exists() for o in outs) else check_outputs(out, path)
+
 # %% ../nbs/05_scenes.ipynb #tag-scene
 def tag_scene(
     tagger, # a `planet.inference.Tagger`: size, vocab, bands, limits, rule, facts, `probabilities`, `decide`
@@ -66,9 +74,10 @@ def tag_scene(
     engine:str='plain', # plain: this process; pool: several processes; ray: Ray Data
     workers:int=0, # processes of the engine; 0: one a core
     threads:int=2, # that read, in each process
-) -> TaggedScene:
+) -> TaggedScene: # None where `resume` finds all files written
     "Tag a georeferenced scene window by window, in flat memory; write tables, raster and map; resumable"
-    outs, found = check_outputs(out, path, overwrite or resume), {}
+    if (outs := _files(out, path, resume, overwrite)) is None: return say(f'{path}: was tagged before')
+    found = {}
     job = Job(plan_scene(tagger, path, overlap, bs, scale, bands, metres, empty), outs)
     say(*job.plan.notes)
     tag_jobs(tagger, [job], found.__setitem__, engine, workers, threads, resume, overwrite)

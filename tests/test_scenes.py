@@ -219,6 +219,12 @@ def test_it_goes_on_after_it_was_stopped(tmp_path, capsys):
     scene = tag_scene(asked, path, [out], bs=4, resume=True)
     assert before > 0 and 'going on after' in capsys.readouterr().out
     assert (scene.probs == whole.probs).all() and (scene.windows == whole.windows).all() # bit for bit
+    assert tag_scene(Stopped(0), path, [out], resume=True) is None # all is there
+    assert 'was tagged before' in capsys.readouterr().out
+    with pytest.raises(UserError, match='exists: give `overwrite`'): # mine is not replaced by going on with nothing
+        tag_scene(Stopped(0), path, [out, tmp_path/'more.csv'], resume=True)
+    with pytest.raises(KeyboardInterrupt): tag_scene(Stopped(1), path, [tmp_path/'n.csv'], bs=4)
+    assert not list(tmp_path.glob('.*')) # stopped before anything was tagged
     full = Stopped(10**6)
     tag_scene(full, path, [out], bs=4, overwrite=True)
     assert asked.left > full.left and not list(tmp_path.glob('.*')) # less was done the second time

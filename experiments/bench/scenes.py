@@ -9,7 +9,7 @@ import os
 import resource
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from planet.cli import progress, say, script
 
 BASIN = 6_100_000 # windows of 0.9 square kilometres in the Amazon basin
@@ -40,14 +40,14 @@ def random_tagger(arch, size, bs):
                  input=dict(size=size, bands=['red', 'green', 'blue'], limits=None), members=[member])
     return Tagger(facts, [Network(model, member)])
 
-def in_place(tagger, windows, bs):
-    "Windows a second of the network on chips that lie in memory."
+def in_place(tagger, windows, bs): # seconds, and seconds of CPU, of one window
+    "What the network alone takes, on chips that lie in memory."
     import torch
     pixels = torch.randint(0, 256, (bs, 3, tagger.size, tagger.size), dtype=torch.uint8)
     tagger.probabilities(pixels)
-    start, n = perf_counter(), max(3, min(30, windows//bs))
+    start, cpu, n = perf_counter(), process_time(), max(3, min(30, windows//bs))
     for _ in range(n): tagger.probabilities(pixels)
-    return n*bs/(perf_counter() - start)
+    return (perf_counter() - start)/n/bs, (process_time() - cpu)/n/bs
 
 @script
 def main(
@@ -61,6 +61,7 @@ def main(
 ):
     "Print windows a second of a scene and of tensors in place, peak memory, and the time that the Amazon basin takes."
     import torch
+    from planet.scene_files import write_scene as write_outputs
     from planet.scenes import tag_scene
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,18 +71,19 @@ def main(
         if not path.exists(): write_scene(path, side)
         tagger = random_tagger(arch, size, bs)
         first = in_place(tagger, 10*bs, bs)
+        start, cpu = perf_counter(), process_time()
+        tagged = tag_scene(tagger, path, bs=bs)
+        n = len(tagged.windows)
+        scene = (perf_counter() - start)/n, (process_time() - cpu)/n
         start = perf_counter()
-        plain = tag_scene(tagger, path, bs=bs)
-        seconds, windows = perf_counter() - start, len(plain.windows)
-        start = perf_counter()
-        files = [folder/f'tags.{e}' for e in outputs.split(',') if e]
-        from planet.scene_files import write_scene as write
-        for file in files: write(plain, file)
+        for ending in filter(None, outputs.split(',')): write_outputs(tagged, folder/f'tags.{ending}')
         wrote = perf_counter() - start
-        network = (first + in_place(tagger, 10*bs, bs))/2 # before and after: the machine may not be quiet
+        network = [(a + b)/2 for a, b in zip(first, in_place(tagger, 10*bs, bs))] # before and after: who else computes?
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20 # of kB on Linux
-        rate = windows/seconds
-        say(f'{windows:,} windows of {side:,} x {side:,} pixels, {arch} at {size} px, bs {bs}, {threads} thread(s) of '
-            f'{os.cpu_count()}', f'scene       {rate:8.1f} windows/s', f'in place    {network:8.1f} windows/s',
-            f'ratio       {rate/network:8.2f}', f'outputs     {wrote:8.1f} s', f'peak memory {peak:8.2f} GB',
-            f'Amazon basin, {BASIN:,} windows: {BASIN/rate/3600:,.0f} h with one such process')
+        say(f'{n:,} windows of {side:,} x {side:,} pixels, {arch} at {size} px, bs {bs}, {threads} thread(s) of '
+            f'{os.cpu_count()} cores', f'{"":12}{"windows/s":>10}{"CPU ms a window":>17}',
+            *(f'{name:12}{1/wall:>10.1f}{1000*cpu:>17.2f}' for name, (wall, cpu) in
+              (('scene', scene), ('in place', network))),
+            f'{"ratio":12}{network[0]/scene[0]:>10.2f}{network[1]/scene[1]:>17.2f}',
+            f'outputs {wrote:.1f} s, peak memory {peak:.2f} GB',
+            f'Amazon basin, {BASIN:,} windows: {BASIN*scene[0]/3600:,.0f} h with one such process')

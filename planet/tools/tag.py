@@ -144,7 +144,8 @@ def tag_scenes(tagger, paths, o, outs):
                 overwrite=o['overwrite'], workers=o['workers'], bands=o['bands'] or None, metres=o['metres'])
     engine = 'ray' if o['engine'] == 'ray' else 'plain'
     if len(paths) == 1:
-        return SKIPPED if scenes.tag_scene(tagger, paths[0], engine=engine, **same).about['unreadable'] else 0
+        scene = scenes.tag_scene(tagger, paths[0], engine=engine, **same)
+        return SKIPPED if scene is not None and scene.about['unreadable'] else 0
     if o['engine'] == 'torch': engine = 'pool' # the others' sessions cannot be sent to processes
     table = scenes.tag_scenes(tagger, paths, engine=engine, **same)
     return SKIPPED if (table.status == 'failed').any() or 'unreadable' in table and table.unreadable.sum() else 0
