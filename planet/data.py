@@ -144,7 +144,7 @@ def chip_dls(
                       splitter=lambda paths: (split.train, split.valid), batch_tfms=DihedralBatch())
     # a batch larger than the training set would be dropped, and nothing trained
     dls = block.dataloaders(chips.paths, bs=min(bs, len(split.train)), val_bs=2*bs, num_workers=workers)
-    store.to_device(dls.device) # a GPU that has room for all chips gathers them itself
+    if not workers: store.to_device(dls.device) # a GPU that has room for all chips gathers them itself
     loaders = ChipLoaders(*dls.loaders, path=dls.path, device=dls.device)
     loaders.bands = chips.bands # figures show some of them
     return loaders

@@ -37,6 +37,6 @@ class begin_loading:
     def result(self):
         "The chips and their store."
         if self.thread is None: return self.load()
-        self.thread.join()
+        while self.thread.is_alive(): self.thread.join(.2) # in pieces, so that Ctrl-C is heard on Windows as well
         if self.error is not None: raise self.error
         return self.found

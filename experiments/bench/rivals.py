@@ -149,7 +149,7 @@ class Plain:
 
 # ---- stock fastai's whole recipe, as a process of its own
 
-def train_stock(data, weights, arch, size, bs, epochs, freeze_epochs, lr, seed, valid_pct, thresh, workers):
+def train_stock(data, weights, arch, size, bs, seed, valid_pct, thresh, workers, epochs, freeze_epochs, lr):
     "Train stock fastai and print the F2 of each epoch and of the end."
     from fastai.torch_core import set_seed
     from planet.callbacks import History
@@ -168,6 +168,6 @@ def train_stock(data, weights, arch, size, bs, epochs, freeze_epochs, lr, seed, 
     say(f'final f2 {result.f2_per_chip.mean():.4f}')
 
 if __name__ == '__main__':
-    names = 'data weights arch size bs epochs freeze_epochs lr seed valid_pct thresh workers'.split()
-    kinds = str, str, str, int, int, int, int, float, int, float, float, int
+    names = 'data weights arch size bs seed valid_pct thresh workers epochs freeze_epochs lr'.split()
+    kinds = str, str, str, int, int, int, float, float, int, int, int, float
     train_stock(**{n: kind(v) for n, kind, v in zip(names, kinds, sys.argv[1:])})

@@ -69,12 +69,14 @@ def watch(command, env=None):
                                    f'{lines[-1] if lines else "it said nothing"}')
     return lines, times, time.perf_counter() - start, memory
 
-SAME = 'data', 'weights', 'arch', 'size', 'bs', 'epochs', 'freeze_epochs', 'lr', 'seed', 'valid_pct', 'thresh'
+SAME = 'data', 'weights', 'arch', 'size', 'bs', 'seed', 'valid_pct', 'thresh'
+EPOCHS = dict(epochs=3, freeze_epochs=4, lr=3e-3) # of stock's recipe, and of ours where nothing else is asked for
 
-def main_command(o, out, *more):
+def main_command(o, out, recipe='finetune'):
     "The main script's command line."
-    given = [part for name in SAME for part in (f'--{name}', o[name])]
-    return [sys.executable, ROOT/'experiments/planet_resnet50.py', *given, '--out', out, *more]
+    asked = [name for name in EPOCHS if o[name] is not None and recipe == 'finetune']
+    given = [part for name in (*SAME, *asked) for part in (f'--{name}', o[name])]
+    return [sys.executable, ROOT/'experiments/planet_resnet50.py', *given, '--recipe', recipe, '--out', out]
 
 HELP = """import contextlib, io, runpy, sys
 sys.argv = ["x", "--help"]
@@ -89,19 +91,18 @@ def startup(table, o, _):
     took = take_turns({name: lambda code=code: python(code) for name, code in codes.items()}, o.repeats)
     for name, seconds in took.items(): table.add('startup', name, 'ours', seconds, 's')
     with tempfile.TemporaryDirectory() as out:
-        command = [*main_command(o, out), '--epochs', 1, '--freeze_epochs', 0]
+        command = main_command(options(o, epochs=1, freeze_epochs=0), out)
         lines, times, *_ = watch(command, dict(PLANET_CACHE=os.environ.get('PLANET_CACHE', out)))
         table.add('startup', 'first line of the main script', 'ours', times[0], 's', lines[0][:40])
 
 def recipe(table, o, _):
     "The whole command to its final F2, and when an epoch first reached 0.85 and 0.88, with a cold and a warm cache."
-    from inspect import signature
-    recipes = ['finetune', 'frozen'] if 'recipe' in signature(chip_options).parameters else ['']
     with tempfile.TemporaryDirectory() as out:
         env = dict(PLANET_CACHE=out + '/cache') if o.data not in ('auto', 'synthetic') else {}
-        runs = {f'ours {name}, {state}'.replace(' ,', ','): main_command(o, out, *['--recipe', name]*bool(name))
-                for name in recipes for state in ('cold', 'warm')}
-        runs['stock'] = [sys.executable, ROOT/'experiments/bench/rivals.py', *(o[name] for name in SAME), o.workers]
+        runs = {f'ours {name}, {state}': main_command(o, out, name)
+                for name in ('finetune', 'frozen') for state in ('cold', 'warm')}
+        epochs = [default if o[name] is None else o[name] for name, default in EPOCHS.items()]
+        runs['stock'] = [sys.executable, ROOT/'experiments/bench/rivals.py', *(o[n] for n in SAME), o.workers, *epochs]
         for name, command in runs.items():
             lines, times, seconds, memory = watch(command, env if name != 'stock' else {})
             scores = [(t, float(m[1])) for line, t in zip(lines, times)
@@ -191,20 +192,24 @@ def inference(table, o, case):
             table.add('inference', f'{views} view{"s"*(views > 1)}', name, len(paths)/seconds, 'chips/s')
 
 def busy(table, o, case):
-    "Training steps beside one busy process, by the number of threads."
+    "Training steps alone and beside one busy process, with all threads and with as many as ours chooses."
     import rivals
     import torch
+    from planet.threads import choose_threads
     ours = rivals.our_trainer(case.chips, case.store('memory'), case.part(o.steps*o.bs), o)
     before = torch.get_num_threads()
+    kept = os.environ.pop('OMP_NUM_THREADS', None) # with it, nothing is chosen
     for beside in (False, True):
         job = subprocess.Popen([sys.executable, '-c', 'while True: pass']) if beside else None
         try:
-            for threads in sorted({1, before}):
-                torch.set_num_threads(threads)
+            for name in ('all threads', 'ours'):
+                threads = before if name != 'ours' else choose_threads(ours.learn)
                 seconds = take_turns({'': ours.epoch}, o.repeats)['']
                 what = 'beside a busy process' if beside else 'alone'
-                table.add('busy', what, f'{threads} threads', o.steps*o.bs/seconds, 'chips/s')
+                table.add('busy', what, name, o.steps*o.bs/seconds, 'chips/s', f'{threads} threads')
+                torch.set_num_threads(before)
         finally:
+            if kept and beside: os.environ['OMP_NUM_THREADS'] = kept
             torch.set_num_threads(before)
             if job:
                 job.kill()

@@ -1,0 +1,36 @@
+"The benchmark of speed: its table of ratios, turns of the rivals, and watching a command."
+import sys
+import pytest
+from experiments.bench import speed
+from planet.cli import UserError
+
+def test_ratios_say_how_many_times_better_ours_is(capsys):
+    table = speed.Table()
+    for rival, chips, seconds in (('ours', 4000, 2.), ('stock', 200, 3.), ('floor', 8000, 1.)):
+        table.add('loading', 'later', rival, chips, 'chips/s')
+        table.add('step', 'bs 64', rival, seconds, 's')
+    rows = [line for line in table.markdown('a machine').splitlines() if line.startswith(('| loading', '| step'))]
+    assert [row.split('|')[-2].strip() for row in rows] == ['', '', '20.00', '1.50', '0.50', '0.50']
+    assert 'stock' in capsys.readouterr().out
+
+def test_rivals_take_turns():
+    calls = []
+    def rival(name, seconds): return lambda: calls.append(name) or seconds.pop(0)
+    found = speed.take_turns(dict(a=rival('a', [9, 1, 2, 3]), b=rival('b', [9, 4, 4, 4])), 3)
+    assert found == dict(a=2, b=4) and ''.join(calls) == 'baabbaab'
+
+def test_a_watched_command():
+    code = 'import time; print("one", flush=True); time.sleep(.3); print("epoch 1  f2 0.9")'
+    lines, times, seconds, memory = speed.watch([sys.executable, '-c', code])
+    assert lines == ['one', 'epoch 1  f2 0.9'] and times[1] - times[0] > .2 and seconds >= times[1] and 0 <= memory < 1
+    with pytest.raises(UserError, match='ended with 3: last words'):
+        speed.watch([sys.executable, '-c', 'print("last words"); raise SystemExit(3)'])
+
+def test_an_unknown_section():
+    with pytest.raises(UserError, match='`only` loadin is unknown: some of startup, loading'): speed.main(only='loadin')
+
+def test_commands_ask_for_what_their_recipe_takes():
+    from planet.options import chip_options, options
+    o = options(chip_options(epochs=2, data='x'), thresh=.2)
+    finetune, frozen = (speed.main_command(o, 'out', recipe) for recipe in ('finetune', 'frozen'))
+    assert '--epochs' in finetune and '--epochs' not in frozen and 'None' not in map(str, finetune)
