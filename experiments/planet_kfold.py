@@ -29,7 +29,6 @@ def main(
     o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
                 loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
-    from dataclasses import replace
     from time import perf_counter
     from fastai.torch_core import set_seed
     from planet.backbones import find_backbone
@@ -42,7 +41,7 @@ def main(
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
     from planet.runs import Run
-    from planet.splits import fold_split, split_chips, with_groups
+    from planet.splits import split_chips, with_groups
     from planet.stock import stock_learner
     from planet.threads import choose_threads
 
@@ -54,10 +53,8 @@ def main(
         check_recipe(o) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         chips, loss_func = with_groups(chips, o.groups), find_loss(o.loss, chips.vocab, o.thresh, o.loss_args)
-        # the first says what there is to know of the folds
-        first = split_chips(chips, seed=o.seed, folds=o.folds, out=o.out, split=o.split)
-        others = [fold_split(chips, o.folds, k, o.seed, o.out) for k in range(1, o.folds)]
-        splits = [first, *(replace(split, group=first.group) for split in others)]
+        splits = [split_chips(chips, seed=o.seed, folds=o.folds, fold=k, out=o.out, split=o.split)
+                  for k in range(o.folds)]
         done = Folds(run, chips, store, splits)
         for k in done.left():
             set_seed(o.seed, reproducible=True) # a fold is the same whether others were trained before it or not

@@ -399,6 +399,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'planet.scenes': { 'planet.scenes._planned': ('scenes.html#_planned', 'planet/scenes.py'),
                                'planet.scenes._resolution': ('scenes.html#_resolution', 'planet/scenes.py'),
                                'planet.scenes.partitions': ('scenes.html#partitions', 'planet/scenes.py'),
+                               'planet.scenes.places': ('scenes.html#places', 'planet/scenes.py'),
                                'planet.scenes.plan_scene': ('scenes.html#plan_scene', 'planet/scenes.py'),
                                'planet.scenes.tag_scene': ('scenes.html#tag_scene', 'planet/scenes.py'),
                                'planet.scenes.tag_scenes': ('scenes.html#tag_scenes', 'planet/scenes.py')},

@@ -79,7 +79,7 @@ def cell_areas(
     wide = np.minimum(np.arange(columns)*along + along, width) - np.arange(columns)*along
     return area[:, None]*wide/along
 
-# %% ../nbs/05b_areas.ipynb #tag-areas
+# %% ../nbs/05b_areas.ipynb #validation-counts
 def validation_counts(
     tagger, # with `folder` of a model folder, or `facts` with a table of tags
 ): # dict tag -> (true positives, false positives, false negatives, true negatives); empty where nothing is known

@@ -88,8 +88,15 @@ def _sampled(paths):
     if len(paths) <= CHIPS: return list(paths)
     return [paths[i] for i in np.sort(np.random.default_rng(42).permutation(len(paths))[:CHIPS])]
 
-def _pixels(path, at, kind):
-    "Some pixels of a chip, `(pixels, bands)`; those without data (all 0, or NaN) are left out."
+def _nodata(data):
+    "The value that GDAL's tag says means that nothing was measured; `None` where there is none."
+    import tifffile
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tif: return float(tif.pages[0].tags[42113].value)
+    except (tifffile.TiffFileError, KeyError, TypeError, ValueError): return None
+
+def _pixels(path, at, kind, nodata=None):
+    "Some pixels of a chip, `(pixels, bands)`; those without data (all 0, NaN, or `nodata`) are left out."
     try: pixels = _read(path)[1]
     except UserError: return None # told with all others when chips are decoded
     if pixels.dtype != kind:
@@ -97,7 +104,7 @@ def _pixels(path, at, kind):
     if pixels.shape[2] <= max(at): return None
     flat = pixels.reshape(-1, pixels.shape[2])[:, at]
     flat = flat[::max(1, len(flat)//PIXELS)].astype(np.float32)
-    return flat[np.isfinite(flat).all(1) & flat.any(1)]
+    return flat[np.isfinite(flat).all(1) & flat.any(1) & (flat != np.float32(nodata or 0)).any(1)]
 
 def measure_bands(paths, # image files
                   at, # positions of the bands in each
@@ -106,10 +113,11 @@ def measure_bands(paths, # image files
 
     Values of 8 bits keep 0 to 255. Labels are not looked at. """
     paths = _sampled(paths)
-    kind = _read(paths[0])[1].dtype
+    data, first = _read(paths[0])
+    kind, nodata = first.dtype, _nodata(data)
     with ThreadPoolExecutor() as pool:
-        found = [o for o in progress(pool.map(lambda p: _pixels(p, at, kind), paths), len(paths), 'measuring bands')
-                 if o is not None and len(o)]
+        read = pool.map(lambda p: _pixels(p, at, kind, nodata), paths)
+        found = [o for o in progress(read, len(paths), 'measuring bands') if o is not None and len(o)]
     if not found: raise UserError(f'no chip like {paths[0]} has values in the bands asked for', option='bands')
     values = np.concatenate(found)
     if kind == np.uint8: low, high = np.zeros(len(at)), np.full(len(at), 255.)

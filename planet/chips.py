@@ -244,7 +244,7 @@ def _how_to_get(root, vocab, home, missing, unclear):
         return f"planet-data get kaggle, `to` {root}, {does}; or {yours}"
     return f"unpack {archives}; or {yours}" if archives else yours
 
-def from_folder(root, # a folder with a label table (or the table) and images in `train/`, or beside it; or a folder a class
+def from_folder(root, # a folder with a label table (or that table) and images in it or in `train/`; or a folder a class
                 source:str=None, # what the chips are; the folder's path by default
                 label_delim:str='', # what separates tags: a character, space, none (a cell is one tag); '': detected
                 **fields, # of `Chips`: `bands`, `limits`, `stats` of images that are not RGB of 8 bits

@@ -11,7 +11,7 @@ from planet.inference import Tagger, load_network, tag_stream
 from planet.model_files import read_model, read_validation, write_facts
 from planet.runtimes import SUFFIX
 
-__all__ = ['KINDS', 'export_onnx', 'quantise', 'export_model']
+__all__ = ['KINDS', 'checked_chips', 'export_onnx', 'quantise', 'export_model']
 
 KINDS = 'onnx', 'int8'
 COMPARED, CALIBRATION = 8, 64 # chips whose logits are compared, and those that int8's ranges are measured on
@@ -90,7 +90,7 @@ def quantise(path, # of an ONNX file from `export_onnx`
 
 # ---- chips to check it on
 
-def _chips(facts, folder, data):
+def checked_chips(facts, folder, data):
     "Paths of training and of validation chips of a model, and the targets of the latter."
     from planet.bands import recorded_bands
     from planet.sources import find_chips
@@ -128,7 +128,7 @@ def export_model(folder, # a model folder
     folder = Path(folder)
     facts = read_model(folder)
     for package in ('onnx', 'onnxscript', 'onnxruntime'): _needs(package)
-    train, valid, targs = _chips(facts, folder, data)
+    train, valid, targs = checked_chips(facts, folder, data)
     exact = Tagger.load(folder, device='cpu')
     for network in exact.networks: network.dtype = None # ONNX is in fp32: compared with torch's
     first = _f2(exact, valid, targs)

@@ -19,7 +19,7 @@ from planet.quality import check_duplicates, check_images, notes
 from planet.tiffs import check_tiff, read_bands, scale_bands, unknown_format
 
 __all__ = ['ImageInfo', 'hash_file', 'cores', 'in_threads', 'read_info', 'read_infos', 'groups', 'same_pixels',
-           'as_rgb', 'TAKES', 'decode_chip', 'decode_file', 'open_chip', 'open_image', 'check_chips',
+           'as_rgb', 'TAKES', 'decode_chip', 'decode_file', 'scale_picture', 'open_chip', 'open_image', 'check_chips',
            'leaving_data_behind']
 
 def groups(items, key) -> list[list]:
@@ -136,7 +136,7 @@ def read_infos(paths, # image files
                limits=None, # as in `open_chip`
               ) -> list[ImageInfo]:
     "Read every file to its end, and tell what it is; shows progress."
-    read = partial(read_info, limits=limits)
+    read = read_info if limits is None else partial(read_info, limits=limits)
     return list(progress(in_threads(read, paths := list(paths), workers), len(paths), 'reading images'))
 
 def same_pixels(paths, # image files
@@ -253,19 +253,23 @@ def _averaged(pixels, factor):
     mean -= (total % n == n//2) & (mean % 2 == 1)
     return mean.astype(np.uint8).reshape(height, width, *pixels.shape[2:])
 
-def _scaled(picture, size):
-    "A Pillow image as an array of `size`."
+def scale_picture(picture:Image.Image,
+                  size:int, # height and width of what is returned
+                  crop:bool=True, # around the centre where the picture is not square; else it is stretched
+                 ): # uint8 array `(size, size)` or `(size, size, bands)`
+    "Scale a picture as every chip is: averaged by 8, 4 or 2, which is what libjpeg does, then bilinear."
     factor = next(f for f in (8, 4, 2, 1) if f == 1 or min(picture.size)//size >= f) # as libjpeg's
     if factor > 1:
         whole = all(side % factor == 0 for side in picture.size)
         picture = Image.fromarray(_averaged(np.asarray(picture), factor)) if whole else picture.reduce(factor)
-    if picture.size != (size, size): picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
+    resize = ImageOps.fit if crop else Image.Image.resize
+    if picture.size != (size, size): picture = resize(picture, (size, size), Image.Resampling.BILINEAR)
     return np.array(picture)
 
 def _planes(picture, size):
     "A Pillow image, or an array `(height, width, bands)`, as a contiguous array `(bands, size, size)`."
-    if isinstance(picture, Image.Image): return np.ascontiguousarray(_scaled(picture, size).transpose(2, 0, 1))
-    return np.stack([_scaled(Image.fromarray(b.copy()), size) for b in np.moveaxis(picture, 2, 0)])
+    if isinstance(picture, Image.Image): return np.ascontiguousarray(scale_picture(picture, size).transpose(2, 0, 1))
+    return np.stack([scale_picture(Image.fromarray(b.copy()), size) for b in np.moveaxis(picture, 2, 0)])
 
 def check_chips(chips, # from `from_folder`
                 store, # the same chips, decoded: a `planet.store.ChipStore`

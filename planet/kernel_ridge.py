@@ -17,6 +17,11 @@ def stage_scales(body, x, stages) -> torch.Tensor: # `(features,)`
         widths = [pool(o, x).shape[1] for o in outputs()]
     return torch.cat([torch.full((w,), (w*len(widths))**-.5) for w in widths])
 
+def squeeze(p, edge=.02):
+    "Numbers around 0 to 1 as probabilities: as they are but for the outermost `edge`, and still in their order."
+    low, high = edge*((p - edge)/edge).exp(), 1 - edge*((1 - p - edge)/edge).exp()
+    return torch.where(p < edge, low, torch.where(p > 1 - edge, high, p)).clamp(1e-6, 1 - 1e-6)
+
 def kernel_ridge(
     x, # `(chips, features)` float
     y, # `(chips, tags)` of 0 and 1
@@ -25,7 +30,7 @@ def kernel_ridge(
     gamma:float=.2, # of the Gaussian kernel, exp(-gamma d), with d the (weighted) mean squared difference of features
     alpha:float=.1, # ridge penalty
 ) -> torch.Tensor: # `(valid chips, tags)`: probabilities
-    "Kernel ridge regression of each tag's deviation from its frequency; clipped to what a probability can be."
+    "Kernel ridge regression of each tag's deviation from its frequency, squeezed to what a probability can be."
     train, valid = (torch.as_tensor(rows) for rows in (train, valid))
     mean, std = x[train].mean(0), x[train].std(0) + 1e-3
     z = ((x - mean)/std*(x.shape[1]**-.5 if scales is None else scales)).double()
@@ -33,7 +38,7 @@ def kernel_ridge(
     y, known = y.double(), kernel(z[train], z[train])
     known.diagonal().add_(alpha)
     weights = torch.linalg.solve(known, y[train] - y[train].mean(0))
-    return (kernel(z[valid], z[train])@weights + y[train].mean(0)).clamp(.0005, .9995).float()
+    return squeeze(kernel(z[valid], z[train])@weights + y[train].mean(0)).float()
 
 def train_kernel(
     learn, # from `chip_learner`; its model stays as it is

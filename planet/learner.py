@@ -31,6 +31,7 @@ from .callbacks import DihedralViews, History, Precision, one_table
 from .data import NormalizeBatch
 from .divergence import StopOnNaN
 from .metrics import fbeta
+from .optimizer import adam_for
 from .pooling import FeatureHead, pooled_net
 from .weights import is_readable, read_weights, short_timeouts
 
@@ -222,7 +223,7 @@ def chip_learner(
     cbs = [Precision(precision), History(), StopOnNaN(), *[DihedralViews()]*tta, *L(kwargs.pop('cbs', None))]
     # fastai would train a frozen body's batch norms, and so go back through all of it: twice the time, no better score
     build = partial(backbone.learner, dls, size, channels, loss_func=loss_func, metrics=metrics, cbs=cbs,
-                    **{'train_bn': False, **kwargs})
+                    **{'train_bn': False, 'opt_func': adam_for(dls.device), **kwargs})
     learn, learn.weights = start_weights(backbone, build, weights)
     if state is not None: backbone.load(learn, size, channels, state, weights)
     normalise(dls, backbone.channel_stats(channels), '' if learn.weights == 'none' else backbone.name)

@@ -234,7 +234,7 @@ def join_models(folders, # model folders of one vocab, size, bands and normalisa
                 out, # the folder to make
                 rule=None, # the decision rule; by default the first one's
                 scores:dict=None, # of the joined model, such as out of fold
-                result=None, # an out-of-fold `Result`: its probabilities are what `recall` and cross-fits use
+                result=None, # an out-of-fold `Result`, calibrated as the model is: what `recall` goes by
                 calibration=None, # a `Calibrator` of the averaged probabilities
                 warnings=(), # lines to add
                ) -> Path: # `out`
@@ -253,13 +253,16 @@ def join_models(folders, # model folders of one vocab, size, bands and normalisa
         members=[m | dict(weights=name) for (_, m), name in zip(pairs, names)], calibration=fitted,
         warnings=list(dict.fromkeys(w for o in (*[t['warnings'] for t in told], warnings) for w in o)))
     if rule is not None: facts['rule'] = rule.facts()
-    if scores is not None: facts['scores'] = scores
+    if scores is not None:
+        name = (head := facts['headline'])['name']
+        head = head | dict(value=scores.get(name), interval=scores.get(f'{name}_interval'))
+        facts |= dict(scores=scores, headline=head)
     if result is not None: facts |= dict(headline=result.headline(), scores=scores or result.scores)
     def fill(part):
         for (folder, m), name in zip(pairs, names):
             try: os.link(folder/m['weights'], part/name) # no second copy where the disk can do without
             except OSError: shutil.copyfile(folder/m['weights'], part/name)
         if result is not None:
-            _write_validation(part, result, calibration(result.probs) if calibration else result.probs)
+            _write_validation(part, result, result.probs)
         write_facts(part, facts)
     return _whole(out, fill)

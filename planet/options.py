@@ -10,7 +10,8 @@ __all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_O
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
-              body_lr=(1e-12, 100), views=(1, 8), threads=(0, 1024), folds=(0, 1000), fold=(0, 999),
+              body_lr=(1e-12, 100), views=(1, 8), mixup=(0, 10), light=(0, 1),
+              threads=(0, 1024), folds=(0, 1000), fold=(0, 999),
               patience=(0, 10_000))
 
 PRECISIONS = 'auto', 'fp32', 'bf16', 'fp16'
@@ -18,12 +19,12 @@ PRECISIONS = 'auto', 'fp32', 'bf16', 'fp16'
 RECIPES = { # what options are by default; the epochs of a frozen head take seconds in all
     'finetune': dict(epochs=3, freeze_epochs=4, lr=3e-3),
     'frozen': dict(freeze_epochs=20, lr=1e-3),
-    'frozen+finetune': dict(epochs=3, freeze_epochs=20, lr=1e-3)}
+    'frozen+finetune': dict(epochs=2, freeze_epochs=20, lr=1e-3)}
 
 DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
 
 # of scripts that train by `planet.recipes`: others leave them out
-RECIPE_OPTIONS = 'recipe', 'body_lr', 'views', 'precision', 'threads'
+RECIPE_OPTIONS = 'recipe', 'body_lr', 'views', 'mixup', 'light', 'precision', 'threads'
 
 # of scripts that record a run: others leave them out
 RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wandb', 'wandb_mode', 'pickle'
@@ -40,6 +41,8 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f"{given['precision']} is unknown: one of {', '.join(PRECISIONS)}", option='precision')
     if recipe != 'finetune' and given.get('freeze_epochs') == 0:
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
+    for name in ('mixup', 'light') if recipe == 'frozen' else ():
+        if given.get(name): raise UserError(f'{given[name]} has no use in recipe frozen: its chips are seen once', name)
     if recipe == 'frozen' and given.get('epochs') is not None:
         raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
     if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
@@ -56,13 +59,15 @@ def chip_options(
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet50', # backbone, of torchvision or timm
-    size:int=128, # height and width of a chip, in pixels
+    size:str=128, # height and width of a chip, in pixels; several by comma, such as 128,256: one after the other
     bs:int=64, # chips in a batch
     recipe:str='finetune', # finetune; frozen, a head on features computed once; or frozen+finetune, then all layers
-    epochs:int=None, # epochs with all layers; by default 3
-    freeze_epochs:int=None, # epochs with the head alone, before; by default 4, of a frozen recipe 20
+    epochs:str=None, # epochs with all layers, perhaps of each `size`; by default 3, of recipe frozen+finetune 2
+    freeze_epochs:str=None, # epochs with the head alone, before; by default 4, of a frozen recipe 20
     lr:float=None, # base learning rate; by default 3e-3, of a head on features 1e-3
-    body_lr:float=3e-4, # learning rate of all layers in recipe frozen+finetune
+    mixup:float=0, # blend pairs of training chips and their tags (MixUp), by a share of Beta(mixup, mixup); 0: none
+    light:float=0, # random brightness and contrast of training chips, by this share; 0: none
+    body_lr:float=1e-4, # learning rate of all layers in recipe frozen+finetune
     views:int=2, # flips and rotations of a chip that recipe frozen computes features of, 1 to 8
     precision:str='auto', # number format: auto asks the device; fp32, bf16, fp16
     threads:int=0, # of the CPU, for training; 0: as many as make a step fastest, measured at the start
@@ -88,13 +93,35 @@ def chip_options(
     "Options that all experiments on chips share: `@delegates(chip_options)` gives them to a `main(..., **kwargs)`."
     return dict(locals())
 
+def whole_numbers(text, name) -> list:
+    "The whole numbers of an option, one or several by comma."
+    try: return [int(o) for o in str(text).split(',')]
+    except ValueError: raise UserError(f'{text} is no whole number, nor several by comma', option=name) from None
+
+def stages_of(found:dict) -> list: # of `(size, freeze_epochs, epochs)`
+    "What is trained at each size, where several are given; each option becomes that of the first size."
+    names = [name for name in ('size', 'freeze_epochs', 'epochs') if found.get(name) is not None]
+    lists = {name: whole_numbers(found[name], name) for name in names}
+    n = len(lists.get('size', [0]))
+    for name, values in lists.items():
+        if len(values) not in (1, n): raise UserError(f'{found[name]} are {len(values)}, of {n} sizes', option=name)
+        for value in values: check_options({name: value})
+        found[name] = values[0]
+    if n > 1 and found.get('recipe') != 'finetune':
+        raise UserError(f"{','.join(map(str, lists['size']))} are for recipe finetune: take one", option='size')
+    return list(zip(*(values*(n//len(values)) for values in lists.values()))) if n > 1 else []
+
 def options(shared:dict, # from `chip_options`
+            progressive:bool=False, # may it train at several sizes, one after the other?
             **own, # the experiment's own
            ) -> AttrDict: # both, as attributes too
     "All options of a run as one value, checked; raises `UserError` for one outside its limits."
     found = AttrDict(shared | own)
     for name, value in RECIPES.get(found.get('recipe'), RECIPES['finetune']).items():
         if name in found and found[name] is None: found[name] = value
+    stages = stages_of(found)
+    if stages and not progressive: raise UserError(f'{[s[0] for s in stages]}: take one here', option='size')
+    if stages: found.stages = stages
     check_options(found)
     check_track(found)
     return found

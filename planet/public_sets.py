@@ -14,7 +14,7 @@ from planet.cli import UserError, say
 from planet.download.archives import BadArchive, UnsupportedArchive, bare_name, kind_of, unpack
 from planet.download.bigearthnet import bigearthnet_rows
 from planet.download.http import Passing, download, file_md5, open_url
-from planet.download.one_at_work import FETCHED, one_at_work
+from planet.download.one_at_work import FETCHED, need_module, one_at_work
 from planet.files import SUFFIXES, images_in
 
 __all__ = ['Remote', 'PublicSet', 'PUBLIC', 'ucmerced_rows', 'class_rows', 'home']
@@ -43,6 +43,7 @@ class PublicSet:
     tags: tuple = () # all of them, to recognise the set by; (): not checked
     bands: str = '' # that are taken where none are asked for; '': red, green, blue of 8 bits
     unpacks: bool = True # or does `rows` read the archives themselves?
+    needs: tuple = () # modules that `rows` imports, of the extra `data`
 
     def __call__(self) -> Chips:
         "The chips in `data/NAME`; `UserError` where `planet-data get NAME` has to be run first."
@@ -63,6 +64,7 @@ class PublicSet:
         with one_at_work(folder):
             rows = self.rows(folder, bands)
             if rows is None:
+                for name in self.needs: need_module(name, self.title) # before hours of fetching
                 for remote in self.files: self._fetch(remote, folder)
                 rows = self.rows(folder, bands)
             if rows is None:
@@ -83,7 +85,8 @@ class PublicSet:
                 return 'its md5 is not the published one' if remote.md5 and file_md5(path) != remote.md5 else ''
             try: download(partial(open_url, remote.url), archive, check)
             except UserError as e:
-                by_hand = f'put {remote.name} into {folder} by hand ({self.page}) and run this again'
+                names = ' and '.join(f.name for f in self.files if not (folder/f.name).is_file())
+                by_hand = f'put {names} into {folder} by hand ({self.page}) and run this again'
                 kind = Passing if isinstance(e, Passing) else UserError
                 raise kind(f'{e}. Or {by_hand}') from None
         if not self.unpacks or not kind_of(archive):
@@ -172,5 +175,5 @@ PUBLIC = {o.name: o for o in (
                       3_616_349),
                Remote('https://zenodo.org/records/10891137/files/BigEarthNet-S2.tar.zst',
                       '2245ed2d1a93f6ce637d839bc856396e', 63_251_710_377)),
-              bigearthnet_rows, 480_038, bands='all', unpacks=False),
+              bigearthnet_rows, 480_038, bands='all', unpacks=False, needs=('pyarrow', 'zstandard')),
 )} # name -> `PublicSet`

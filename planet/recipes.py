@@ -1,17 +1,24 @@
 "The recipes that `recipe` names: fine-tuning, a head on frozen features, or the one after the other."
-from planet.cli import UserError, say  # before fastai, whose import it quiets
+from planet.cli import UserError, progress, say  # before fastai, whose import it quiets
 
 # isort: split
 import torch
+from fastai.callback.core import Callback, TrainEvalCallback
+from fastai.callback.mixup import MixUp
 from fastai.torch_core import default_device
 from fastcore.basics import AttrDict
+from fastcore.foundation import L
+from torch import nn
+from planet.augment import LightBatch
 from planet.backbones import find_backbone
 from planet.callbacks import check_precision, one_table
+from planet.data import DecodeChip
 from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.learner import fine_tune
 from planet.options import RECIPES
+from planet.store import ChipStore
 
-__all__ = ['check_recipe', 'train_frozen', 'train']
+__all__ = ['check_recipe', 'train_frozen', 'FixedNorms', 'train']
 
 def check_recipe(
     o:AttrDict, # options
@@ -21,7 +28,35 @@ def check_recipe(
     if o.recipe not in (*RECIPES, also):
         raise UserError(f"{o.recipe} is for planet_kfold: one of {', '.join(RECIPES)}", option='recipe')
     check_precision(o.precision, default_device())
-    find_backbone(o.arch).check_size(o.size)
+    backbone = find_backbone(o.arch)
+    for size in sizes(o): backbone.check_size(size)
+    if any(backbone.plan(size)[0] != backbone.plan(o.size)[0] for size in sizes(o)):
+        raise UserError(f'{o.arch} is built for one size of image: take one', option='size')
+
+def sizes(o): return [size for size, *_ in o.get('stages', [])] or [o.size]
+
+def resize(
+    learn, # with chips of another size
+    size:int, # height and width, in pixels
+):
+    "Give a learner the same chips at another size, decoded anew; everything else stays."
+    decoders = [f for dl in learn.dls.loaders for f in dl.dataset.tls[0].tfms.fs if isinstance(f, DecodeChip)]
+    old = decoders[0].store
+    if old.size != size:
+        store = ChipStore(sorted(old.infos), size, progress, limits=old.limits)
+        store.to_device(learn.dls.device)
+        for decoder in decoders: decoder.store = store
+        for dl in learn.dls.loaders: dl.known = None, # rows of the other store
+    learn.settings['size'] = size
+
+def fine_tune_sizes(learn, o, checkpoints=None, cbs=None):
+    "Progressive resizing: `fine_tune` at each size with its epochs, in one table of results."
+    def fit():
+        for size, freeze_epochs, epochs in o.stages:
+            resize(learn, size)
+            learn.fine_tune(epochs, base_lr=o.lr, freeze_epochs=freeze_epochs, cbs=cbs)
+    with one_table(learn, sum(a + b for _, a, b in o.stages)): checkpoints.train(learn, fit) if checkpoints else fit()
+    return learn.history.table
 
 def targets_of(learn):
     "Targets of all chips: path -> tensor."
@@ -57,6 +92,13 @@ def train_frozen(
         f'{k} {v:.4f}' for k, v in last.items() if isinstance(v, float)))
     return predict_head(trained.model, x[valid])
 
+class FixedNorms(Callback):
+    "Keep the body's batch norms as they are, in evaluation mode: a head was trained on the features that they give."
+    order = TrainEvalCallback.order+1
+    def before_train(self):
+        for m in self.learn.model[0].modules():
+            if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
+
 def train(
     learn, # from `chip_learner`
     o:AttrDict, # options: `recipe`, and those that it needs
@@ -65,7 +107,10 @@ def train(
     cbs=None, # callbacks while it trains, such as `planet.tracking.Tracking`
 ) -> tuple: # history with a row an epoch, and the validation set's logits where they are known, or `None`
     "Train a learner by the recipe that `recipe` names: finetune, frozen, or frozen+finetune."
-    if o.recipe == 'finetune': return fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, checkpoints, cbs), None
+    if o.light: learn.dls.add_tfms([LightBatch(o.light)], 'after_batch')
+    body_cbs = [*([MixUp(o.mixup)] if o.mixup else []), *L(cbs)]
+    if o.get('stages'): return fine_tune_sizes(learn, o, checkpoints, body_cbs), None
+    if o.recipe == 'finetune': return fine_tune(learn, o.epochs, o.lr, o.freeze_epochs, checkpoints, body_cbs), None
     record = getattr(checkpoints, 'record', None)
     stage = record.stage if record else lambda name: None
     logits = train_frozen(learn, o, store, cbs, stage)
@@ -74,7 +119,7 @@ def train(
         return learn.history.table, logits
     def fit():
         learn.unfreeze()
-        learn.fit_one_cycle(o.epochs, slice(o.body_lr/100, o.body_lr), div=5, cbs=cbs)
+        learn.fit_one_cycle(o.epochs, slice(o.body_lr/100, o.body_lr), div=5, cbs=[FixedNorms(), *body_cbs])
     with one_table(learn, o.epochs): checkpoints.train(learn, fit) if checkpoints else fit()
     if o.tta: learn.dihedral_views.views = 8
     return learn.history.table, None

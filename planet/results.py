@@ -27,8 +27,6 @@ __all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'ru
 
 # ---- scores
 
-FEW_CHIPS = 100 # simulated at 50 chips (experiments/bench/coverage.py), an interval of F2 holds the truth in 0.94
-
 @dataclass(frozen=True)
 class Score:
     "One score of a result: its label in the report, how it is computed, its baseline and its value for each chip."
@@ -134,9 +132,8 @@ class Result:
         "What the intervals are over: chips or whole groups of them; and what they do not cover."
         over = (', each taken as independent (duplicates would be drawn together; neighbours are not known)'
                 if self.groups is None else f' in {len(set(self.groups)):,} groups (duplicates, scenes), drawn whole')
-        few = '' if len(self) >= FEW_CHIPS else f' Below {FEW_CHIPS} chips they are a little too narrow.'
         return (f'Intervals are over {len(self):,} {self.things}{over}. They do not cover another region, season or '
-                f'sensor, nor another seed of training.{few}')
+                'sensor, nor another seed of training.')
 
     def figures(self, dls): # yields (name, function that draws, its arguments)
         "The figures of a record."
@@ -282,7 +279,6 @@ def evaluate(
     logits=None, # of its chips, where they are known already
 ) -> Result:
     "Score a learner on its validation set, with baselines (the best constant answers) and confidence intervals."
-    import torch
     from planet.learner import train_targets
     loss_func = learn.loss_func
     if logits is None: logits, targs, losses = learn.get_preds(dl=dl, with_loss=True, act=lambda x: x)

@@ -131,8 +131,8 @@ def tag_jobs(tagger, # a loaded one
     def ticks():
         for (k, _), rows in run_tiles(todo, make, engine, workers):
             jobs[k].add(rows)
-            if not jobs[k].missing.any(): done(k, jobs[k].finish(tagger, counts))
             yield from range(len(rows))
+            if not jobs[k].missing.any(): done(k, jobs[k].finish(tagger, counts))
     with ExitStack() as stack:
         for job in jobs: job.begin(stack, model, resume, overwrite)
         todo, total = [(k, t) for k, job in enumerate(jobs) for t in job.tiles()], sum(j.missing.sum() for j in jobs)

@@ -74,7 +74,7 @@ def _row(tag, colour, r, checked):
     interval = '' if r.low != r.low else f'<small>{_hectares(r.low)} to {_hectares(r.high)}</small>'
     known = f'{int(r.positives)} validation chips have it' + (': too few, or not recognised' if r.low != r.low else '')
     return (f'<tr><td><label><input type="checkbox"{" checked" if checked else ""}><span class="swatch" '
-            f'style="background:rgb{colour}"></span>{text(tag)}</label></td>'
+            f'style="background:rgb{colour}"></span><span>{text(tag).replace("_", "_<wbr>")}</span></label></td>'
             f'<td class="number">{_hectares(r.hectares)}<small>{r.share:.1%}</small></td>'
             f'<td class="number" title="{known}">{_hectares(r.corrected)}{interval}</td>'
             f'<td class="number wide-only">{recall}</td><td class="number wide-only">{precision}</td></tr>')

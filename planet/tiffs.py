@@ -16,11 +16,14 @@ MAGIC = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'
 
 def read_bands(data:bytes, # of an image file
               ) -> np.ndarray: # `(height, width, bands)`, in the file's own type
-    "Read all bands of an image file as they are; many kinds of exceptions where it is broken."
+    """Read all bands of an image file as they are; many kinds of exceptions where it is broken.
+
+    Of a picture that stores its colours otherwise (the competition's JPEGs are CMYK) these are red, green and blue. """
     if not data.startswith(MAGIC):
         if data.startswith(b'\x89PNG') and data[24] == 16 and data[25] in (2, 6): # depth, and colour with three bands
             raise ValueError('mode of 16 bits a band in a PNG, of which 8 are read: a TIFF keeps them')
-        bands = np.asarray(Image.open(io.BytesIO(data)))
+        im = Image.open(io.BytesIO(data))
+        bands = np.asarray(im.convert('RGB') if im.mode in ('CMYK', 'YCbCr', 'P', 'HSV', 'LAB') else im)
     else:
         import tifffile
         log = logging.getLogger('tifffile') # it also says in a line of its own what it then raises

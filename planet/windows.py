@@ -18,6 +18,7 @@ from PIL import Image
 from .amazon import CHIP_SIZE, PIXEL_METRES, is_competition_vocab
 from .cli import UserError
 from .engines import EMPTY, TAGGED, UNREADABLE, row_type
+from .images import scale_picture
 from .rasters import Reader
 from .tiffs import scale_bands
 
@@ -81,15 +82,9 @@ def to_chip(
     pixels, # uint8 `(bands, height, width)`
     size:int, # height and width of the chip
 ): # uint8 `(bands, size, size)`
-    "Scale a window to a chip, as `planet.images.open_chip` does: reduced by a whole factor, then bilinear"
+    "Scale a window to a chip, as `planet.images.open_chip` does: averaged by 8, 4 or 2, then bilinear"
     if pixels.shape[1:] == (size, size): return pixels
-    factor = next(f for f in (8, 4, 2, 1) if f == 1 or min(pixels.shape[1:])//size >= f)
-    made = np.empty((len(pixels), size, size), np.uint8)
-    for band, out in zip(pixels, made):
-        picture = Image.fromarray(band)
-        if factor > 1: picture = picture.reduce(factor)
-        out[:] = picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR)
-    return made
+    return np.stack([scale_picture(Image.fromarray(band), size, crop=False) for band in pixels])
 
 # %% ../nbs/05a_windows.ipynb #plan
 @dataclass(frozen=True)

@@ -47,6 +47,6 @@ def hub(dataset, # owner/name
             self.answer(206 if wanted else 200, body[start:], **facts, **ranged, Content_Length=len(body)-start)
         do_HEAD = do_GET
     server = ThreadingHTTPServer(('127.0.0.1', 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(.02,), daemon=True).start()
     try: yield f'http://127.0.0.1:{server.server_port}', asked
     finally: server.shutdown()

@@ -28,6 +28,8 @@ class FakeKaggle:
         self.faults = []
         self.stalled, self.go_on = threading.Event(), threading.Event()
         self.seen = [] # (method, path, Range header)
+        self.uploads, self.submissions = {}, [] # token -> bytes; what was submitted, newest first
+        self.scores = ['PENDING', ('COMPLETE', '0.93', '0.92')] # question by question; the last stays
 
     @contextmanager
     def serving(self):
@@ -63,6 +65,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self): self.answer(200)
     def do_GET(self): self.handle_call({})
+    def do_PUT(self):
+        if isinstance(status := self.fault(self.path), int): return self.refuse(status)
+        self.fake.uploads[self.path.rpartition('/')[2]] = self.rfile.read(int(self.headers['Content-Length']))
+        self.answer(201)
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
         self.handle_call(json.loads(body or b'{}'))
@@ -91,6 +97,20 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith('/DownloadDataFile'): return self.redirect(asked['competitionName'], name, True)
         if match := re.fullmatch('/api/v1/competitions/data/download/([^/]+)/(.+)', path):
             return self.redirect(*match.groups(), True)
+        if path.endswith('/StartSubmissionUpload'):
+            if not fake.accepted: return self.refuse(403)
+            return self.answer(200, dict(token='t1', createUrl=f'{fake.address}/upload/t1'))
+        if path.endswith('/CreateSubmission'):
+            text = asked.get('submissionDescription', '')
+            fake.submissions.insert(0, dict(ref=len(fake.submissions) + 7, description=text, data=fake.uploads[
+                asked['blobFileTokens']]))
+            return self.answer(200, dict(message='Successfully submitted', ref=fake.submissions[0]['ref']))
+        if path.endswith('/ListSubmissions'):
+            said = fake.scores.pop(0) if len(fake.scores) > 1 else fake.scores[0]
+            status, public, private = said if isinstance(said, tuple) else (said, '', '')
+            return self.answer(200, dict(submissions=[dict(
+                ref=s['ref'], description=s['description'], status=status, publicScore=public, privateScore=private,
+                errorDescription='bad rows' if status == 'ERROR' else '') for s in fake.submissions]))
         if path.endswith('/DownloadDataset'):
             return self.redirect(f"{asked['ownerSlug']}/{asked['datasetSlug']}", 'archive.zip', False)
         if match := re.fullmatch('/api/v1/datasets/download/([^/]+/[^/]+)', path):

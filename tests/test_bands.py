@@ -101,6 +101,22 @@ def test_8_bits_keep_their_range(tmp_path, monkeypatch):
     chips = choose_bands(from_folder(chips_at(tmp_path/'a', kind=np.uint8)), 'all')
     assert chips.limits[:2] == [[0]*4, [255]*4] and chips.bands == list(LEVELS)
 
+def test_what_was_not_measured_does_not_count(tmp_path):
+    for i, empty in enumerate((.5, .9)):
+        pixels = np.random.default_rng(i).uniform(100, 200, (50, 50, 2)).astype(np.float32)
+        pixels[:int(50*empty)] = -9999
+        tifffile.imwrite(tmp_path/f'{i}.tif', pixels, planarconfig='contig', extratags=[(42113, 's', 0, '-9999', True)])
+    limits = measure_bands(sorted(tmp_path.glob('*.tif')), [0, 1])['limits']
+    assert 99 < min(limits[0]) and max(limits[1]) < 201
+
+def test_pictures_that_store_their_colours_otherwise(tmp_path):
+    "The competition's JPEGs have four components, which are no bands."
+    Image.new('CMYK', (16, 16), (200, 40, 90, 0)).save(tmp_path/'a.jpg')
+    assert file_bands(tmp_path/'a.jpg')[0] == ['red', 'green', 'blue']
+    want = np.asarray(Image.open(tmp_path/'a.jpg').convert('RGB'))[0, 0].tolist()
+    picture = open_chip(tmp_path/'a.jpg', 16, [[0]*3, [255]*3, [2, 1, 0]])
+    assert picture[:, 0, 0].tolist() == want[::-1]
+
 def test_16_bits_without_bands_are_refused_with_a_way_out(folder):
     from planet.data import load_chips
     with pytest.raises(UserError, match='4 bands of uint16.*`bands`'): load_chips(str(folder), 32)
@@ -225,3 +241,17 @@ def test_an_experiment_records_its_bands_and_its_page_has_pictures(tmp_path, fol
     page = write_report(run).read_text()
     assert 'picture missing' not in page and 'near infrared' in page
     assert (run/'batch.png').stat().st_size > 1000
+
+def test_a_compression_that_needs_gdal(tmp_path, monkeypatch):
+    "LZW, which tifffile reads with imagecodecs alone: by rasterio where that is installed, else told in a line."
+    import sys
+    pixels = np.random.default_rng(0).integers(0, 9000, (16, 16, 4), dtype=np.uint16)
+    if not (rasterio := pytest.importorskip('rasterio', reason='rasterio, of the extra `geo`, writes LZW')): return
+    with rasterio.open(tmp_path/'a.tif', 'w', driver='GTiff', width=16, height=16, count=4, dtype='uint16',
+                       compress='lzw', predictor=2) as f: f.write(pixels.transpose(2, 0, 1))
+    monkeypatch.setitem(sys.modules, 'imagecodecs', None)
+    limits = [[0]*4, [9000]*4]
+    assert (open_chip(tmp_path/'a.tif', 16, limits).permute(1, 2, 0).numpy() == scale_bands(pixels, limits)).all()
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    monkeypatch.setitem(sys.modules, 'rasterio.io', None)
+    with pytest.raises(UserError, match='needs rasterio to read: pip install'): open_chip(tmp_path/'a.tif', 16, limits)

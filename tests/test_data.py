@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fastai.torch_core import set_seed
+from fastai.data.core import TfmdDL
+from fastai.torch_core import TensorImage, set_seed
+from fastai.vision.augment import FlipItem
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
-from planet.data import only_of, tags_dls, weather_chips, weather_dls
+from planet.data import DihedralBatch, dihedral_view, only_of, tags_dls, weather_chips, weather_dls
 from planet.images import open_chip
 from planet.splits import random_split, split_chips
 from planet.store import ChipStore
@@ -80,7 +82,7 @@ def main():
     from planet.store import ChipStore
     from planet.splits import random_split
     chips = from_folder({str(chips.root)!r})
-    store = ChipStore(chips.paths, 32)
+    store = ChipStore(chips.paths, 32, where={'disk' if start == 'spawn' else 'memory'!r})
     dls = tags_dls(chips, store, random_split(chips), 8, workers=1)
     x, y = (torch.cat(o) for o in zip(*dls.valid))
     assert (x == torch.stack([store[p] for p in dls.valid_ds.items])/255.).all()
@@ -170,3 +172,41 @@ def test_no_weather_at_all(folder, store):
     for tag in ('partly_cloudy', 'cloudy', 'clear', 'haze'): table = table.replace(tag, 'ship')
     (folder/'train_v2.csv').write_text(table)
     with pytest.raises(UserError, match='weather needs chips of two kinds'): weather_chips(from_folder(folder))
+
+# ---- batches by index
+
+def test_no_chip_is_an_object_of_its_own(chips, store, monkeypatch):
+    dls = tags_dls(chips, store, random_split(chips), bs=8)
+    dls.train.tensors(store) # labels are encoded once
+    def refused(self, chip): raise AssertionError('an item was made')
+    monkeypatch.setattr(type(dls.train.dataset), '__getitem__', refused)
+    assert sum(len(x) for x, _ in dls.train) == 48 and sum(len(x) for x, _ in dls.valid) == 12
+
+@pytest.mark.parametrize('where', ['memory', 'none'])
+def test_batches_are_those_that_fastai_would_make(chips, where):
+    "Also for chips that are not in the store, and where a transform of items is among the transforms."
+    store = ChipStore(chips.paths[:50], 32, where=where)
+    fast = tags_dls(chips, store, random_split(chips), bs=8)
+    slow = [TfmdDL.new(dl, cls=TfmdDL) for dl in fast.loaders]
+    for ours, theirs in zip(fast.valid, slow[1]):
+        for a, b in zip(ours, theirs): assert (a == b).all() and type(a) is type(b)
+    fast.valid.after_item.add(FlipItem(p=1.))
+    assert fast.valid.decoder() is None and fast.train.decoder() is not None
+    item, = fast.test_dl([chips.paths[3]]).one_batch()
+    assert (item == store[chips.paths[3]]/255.).all()
+
+def test_views_of_a_batch_are_exact(store):
+    x, turn = TensorImage(store.pixels[:40]), DihedralBatch()
+    y, = turn((x,), split_idx=0)
+    for a, b, k in zip(x, y, turn.views): assert (a.dihedral(k) == b).all()
+    assert len(set(turn.views)) == 8 and type(y) is TensorImage and (turn((x,), split_idx=1)[0] == x).all()
+    assert (dihedral_view(x, 5) == x.dihedral(5)).all(), 'all images of one view at once, as on a GPU'
+
+def test_normalisation_in_place_has_the_same_numbers(store):
+    from fastai.data.transforms import Normalize
+    from planet.data import NormalizeBatch
+    x, stats = TensorImage(store.pixels[:4].float()/255), ([.4, .5, .6], [.2, .3, .1])
+    ours, theirs = (kind.from_stats(*stats, cuda=False) for kind in (NormalizeBatch, Normalize))
+    want = theirs((x.clone(),))[0]
+    got = ours((x.clone(),))[0]
+    assert (got == want).all() and (ours.decode((got,))[0] == theirs.decode((want,))[0]).all()

@@ -42,7 +42,7 @@ def served(tmp_path, monkeypatch):
     asked, home = [], tmp_path/'server'
     home.mkdir()
     httpd = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(home)))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    threading.Thread(target=httpd.serve_forever, args=(.02,), daemon=True).start()
     def serve(name, files):
         for file, data in files.items(): (home/file).write_bytes(data)
         remotes = tuple(Remote(f'http://127.0.0.1:{httpd.server_port}/{f}', hashlib.md5(d).hexdigest())
@@ -97,7 +97,7 @@ def test_ucmerced_by_hand(here):
     folder = here/'mine'
     folder.mkdir()
     with pytest.raises(UserError) as e: get('ucmerced', str(folder))
-    assert f'put UCMerced_LandUse.zip into {folder} by hand' in str(e.value) and '\n' not in str(e.value)
+    assert f'put UCMerced_LandUse.zip and LandUse_Multilabeled.txt into {folder} by hand' in str(e.value)
     assert not list(folder.iterdir())
     for name, data in merced().items(): (folder/name).write_bytes(data)
     assert len(from_folder(get('ucmerced', str(folder)))) == 3
@@ -138,6 +138,17 @@ def test_eurosat_has_one_label_a_chip(here, served):
     chips = from_folder(folder)
     assert chips.vocab == ['AnnualCrop', 'River'] and [len(t) for t in chips.table.tags] == [1]*6
     assert tags_of(chips)['EuroSAT_RGB/River/River_2.jpg'] == 'River'
+
+def test_eurosat_trains_a_single_label_classifier(here, served):
+    from experiments import weather_resnet18
+    served('eurosat', eurosat())
+    get('eurosat')
+    weather_resnet18.main(data='eurosat', weights='none', size=32, epochs=1, freeze_epochs=0, bs=2, tta=False,
+                          out='out')
+    record, = here.glob('out/weather_resnet18/*/record.json')
+    facts = json.loads(record.read_text())
+    assert facts['data']['vocab'] == ['AnnualCrop', 'River'] and facts['rule']['kind'] == 'argmax'
+    assert facts['status'] == 'done' and facts['data']['source'].startswith('EuroSAT')
 
 def test_other_classes_are_not_eurosat(here):
     for c in 'ab':
@@ -230,6 +241,15 @@ def test_version_1_has_43_tags_in_json(here):
     put(here/'ben', files)
     chips = from_folder(get('bigearthnet', 'ben'))
     assert 'Non-irrigated arable land' in chips.vocab and chips.official == ['train', 'valid', 'train']
+
+def test_nothing_is_fetched_that_could_not_be_read(here, served, monkeypatch):
+    import sys
+    asked = served('bigearthnet', {'metadata.parquet': b'', 'BigEarthNet-S2.tar.zst': b''})
+    for name in ('pyarrow', 'pyarrow.parquet', 'zstandard'): monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match="needs pyarrow to be read: pip install 'planet-chips.data"): get('bigearthnet')
+    assert not asked and not (here/'data').exists()
+    put(here/'ben', {'BigEarthNet-S2/a/a_B02.tif': b'', 'metadata.parquet': b''})
+    with pytest.raises(UserError, match='metadata.parquet needs pyarrow'): get('bigearthnet', 'ben')
 
 def test_a_patch_without_a_band(here):
     files = patch_files()

@@ -876,10 +876,10 @@ def test_synthetic(tmp_path, monkeypatch):
     (folder/'train-jpg'/'train_3.jpg').unlink()
     fails('not all of its chips', 'train_3', 'delete it', what='synthetic', to=str(folder))
 
-@pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, sample')])
+@pytest.mark.parametrize('what,said', [('smaple', 'did you mean sample'), ('imagenet', 'there are kaggle, hf, sample')])
 def test_a_wrong_name(what, said): fails(f'there is no {what} to get', said, what=what)
 @pytest.mark.parametrize('option', [dict(tif=True), dict(dataset='a/b')])
-def test_options_of_kaggle_alone(option): fails(f'`{list(option)[0]}` is for kaggle alone', what='sample', **option)
+def test_options_of_kaggle_alone(option): fails(f'`{list(option)[0]}` is for kaggle', what='sample', **option)
 
 POINT = ("import kagglesdk.kaggle_env as e, sys; e._env_to_endpoint[e.KaggleEnv.PROD] = sys.argv.pop(1); "
          "from planet.download import progress as meter; meter.EVERY = meter.MOVE = 0; "

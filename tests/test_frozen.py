@@ -6,9 +6,11 @@ import pytest
 import timm
 import torch
 from fastai.learner import load_learner
-from fastai.torch_core import set_seed
+from fastai.optimizer import Adam
+from fastai.torch_core import TensorImage, set_seed
 from experiments import planet_resnet50, weather_resnet18
 from planet import backbones, callbacks, frozen, recipes, threads
+from planet.augment import LightBatch
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import tags_dls
@@ -16,6 +18,7 @@ from planet.frozen import install_head, pooled_features, predict_head, train_hea
 from planet.images import ChipStore
 from planet.learner import base_rates, build_model, chip_learner, f2
 from planet.losses import BinaryCrossEntropyLoss
+from planet.optimizer import FusedAdam
 from planet.splits import random_split
 
 @pytest.fixture(scope='module')
@@ -266,3 +269,68 @@ def test_threads_are_measured_in_turn_and_the_fastest_is_taken(dls, monkeypatch,
     monkeypatch.setenv('OMP_NUM_THREADS', '2')
     assert threads.choose_threads(learn) == 2 and at == [3]
     assert [threads.candidates(n) for n in (2, 3, 16)] == [[2, 1], [3, 2, 1], [16, 15, 8]]
+
+# ---- augmentation, optimizer, sizes
+
+def test_the_fused_optimizer_takes_the_steps_of_fastais():
+    def train(opt_func):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        net = net.to(memory_format=torch.channels_last)
+        opt = opt_func([list(net[:1].parameters()), list(net[1:].parameters())], lr=1e-2, wd=.1)
+        opt.state[net[2].bias]['do_wd'] = False
+        for step in range(6):
+            if step == 3: # what a checkpoint brings back is contiguous
+                found = opt.state_dict()
+                states = [{k: v.clone(memory_format=torch.contiguous_format) if torch.is_tensor(v) else v
+                           for k, v in o.items()} for o in found['state']]
+                opt.load_state_dict(dict(state=states, hypers=found['hypers']))
+            opt.set_hypers(mom=.85 + .02*step, lr=[1e-3, 1e-2])
+            net(torch.randn(5, 3, 4, 4)).square().mean().backward()
+            opt.step()
+            opt.zero_grad()
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+    torch.testing.assert_close(train(FusedAdam), train(Adam), atol=1e-6, rtol=1e-5)
+
+def test_light_changes_each_training_image_in_its_own_way(dls):
+    x = TensorImage(torch.full((64, 3, 4, 4), .5))
+    torch.manual_seed(0)
+    found = LightBatch(.2)(x.clone(), split_idx=0)
+    shift = found[:, 0, 0, 0] - .5
+    assert shift.abs().max() <= .1 + 1e-6 and shift.std() > .03 and len(shift.unique()) == 64
+    ramp = TensorImage(torch.linspace(0, 1, 16).view(1, 1, 4, 4).repeat(64, 3, 1, 1))
+    found = LightBatch(.2)(ramp.clone(), split_idx=0)
+    assert found.min() >= 0 and found.max() <= 1
+    middle = found[:, 0, 2, 0] - found[:, 0, 1, 3] # contrast: how far two greys near the middle are from one another
+    assert .8 - 1e-4 <= (middle*15).min() and (middle*15).max() <= 1.2 + 1e-4 and middle.std() > .003
+    assert torch.equal(LightBatch(.2)(x.clone(), split_idx=1), x), 'validation images stay as they are'
+
+def test_two_sizes_one_after_the_other(tmp_path, drawn):
+    record, folder = run(planet_resnet50.main, tmp_path, drawn, size='32,48', epochs='1,2', freeze_epochs=0, mixup=.4,
+                         light=.1)
+    assert record['options']['stages'] == [[32, 0, 1], [48, 0, 2]] and record['status'] == 'done'
+    assert len(pd.read_csv(folder/'history.csv')) == 3
+    model = json.loads((folder/'model'/'model.json').read_text())
+    assert model['members'][0]['settings']['size'] == 48
+
+def test_a_resized_learner_sees_the_same_chips_at_another_size(dls, chips):
+    learn = tagger(dls)
+    before = [y for _, y in learn.dls.valid]
+    recipes.resize(learn, 48)
+    x, y = learn.dls.valid.one_batch()
+    assert x.shape[2:] == (48, 48) and torch.equal(y, before[0]) and learn.settings['size'] == 48
+    name = learn.dls.valid_ds.items[0]
+    np.testing.assert_allclose(x[0].cpu(), learn.dls.test_dl([name]).one_batch()[0][0].cpu(), atol=1e-6)
+
+@pytest.mark.parametrize('options,said', [
+    (dict(size='32,x'), '`size` 32,x is no whole number'), (dict(size=16), '`size` 16 is outside'),
+    (dict(size='32,48', epochs='1,2,3'), '`epochs` 1,2,3 are 3, of 2'),
+    (dict(size='32,48', recipe='frozen'), '`size` 32,48 are for recipe finetune'),
+    (dict(size='32,224', arch='vit_tiny_patch16_224'), '`size` vit_tiny_patch16_224 is built for one size'),
+    (dict(recipe='frozen', mixup=.4), '`mixup` 0.4 has no use in recipe frozen')])
+def test_wrong_sizes_and_augmentations(tmp_path, drawn, options, said):
+    with pytest.raises(UserError, match=said): run(planet_resnet50.main, tmp_path, drawn, **options)
+
+def test_an_experiment_of_one_size_refuses_two(tmp_path, drawn):
+    with pytest.raises(UserError, match='`size` .*take one here'):
+        run(weather_resnet18.main, tmp_path, drawn, size='32,48')

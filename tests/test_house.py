@@ -33,7 +33,7 @@ frozen
 learner stock
 pooling
 checkpoints
-divergence threads
+divergence threads optimizer augment
 callbacks backbones checkpoint_files gradcam
 weights
 data

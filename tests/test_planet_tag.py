@@ -29,7 +29,7 @@ from planet.tools.tag import tag_command
 
 GIVEN = dict(out='', overwrite=False, resume=False, engine='torch', bs=8, workers=2, column='', recall='',
              confidence=.95, submission='', upload='', export='', data='', serve=False, port=0, overlap=0, scale='',
-             html='', runs='runs')
+             bands='', metres=0, html='', runs='runs')
 
 @pytest.fixture(scope='module')
 def model(drawn, tmp_path_factory):
@@ -234,6 +234,9 @@ def test_a_scene_is_told_from_a_chip(model, images, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, 'tag_scenes', lambda tagger, paths, o, outs: asked.append((paths, outs)))
     tag(model, scene, out=f"{tmp_path/'a.gpkg'},{tmp_path/'b.tif'}", html=str(tmp_path/'m.html'))
     assert asked == [([str(scene)], [str(tmp_path/n) for n in ('a.gpkg', 'b.tif', 'm.html')])]
+    geotiff(tmp_path/'scene2.tif', 300)
+    tag(model, tmp_path/'scene*.tif', out=str(tmp_path/'folder'))
+    assert asked[1] == ([str(tmp_path/'scene.tif'), str(tmp_path/'scene2.tif')], [str(tmp_path/'folder')])
 
 # ---- recall
 
@@ -272,7 +275,8 @@ def test_recall_of_a_tag(model, images, tmp_path, capsys, monkeypatch):
     probs, hot = probs[:90], hot[:90]
     groups = None
     for asked, words in (('road=0.9', 'with fewer than 30'), ('raod=0.9', 'did you mean road?'),
-                         ('road', 'wants a share'), ('road=2', 'is outside 0 to 1'), ('nothing=.9', 'is no tag of this model: it has')):
+                         ('road', 'wants a share'), ('road=2', 'is outside 0 to 1'),
+                         ('nothing=.9', 'is no tag of this model: it has')):
         fails(model, recall=asked, words=words)
 
 def test_a_recall_that_too_few_chips_can_promise(model, monkeypatch):

@@ -2,8 +2,13 @@
 
 `found` draws scenes, cuts them into chips of which a fifth is thrown away, and compares what `find_neighbours` finds
 with the truth: at three JPEG qualities, and with chips of different brightness (the standard deviation of their gain).
-`time` compares the borders of so many chips, cut from one drawn scene at several offsets; files are not written, and
-reading them comes on top (the time of `planet-data verify`, or somewhat more).
+`time` compares the borders of so many chips, cut from one drawn scene at many offsets, so that they overlap; files are
+not written, and reading them comes on top (1.3 CPU seconds a thousand chips).
+
+With --section found --scenes 6 --size 2048 (298 chips, 405 pairs, seed 42), recall: 0.998 at JPEG quality 95 and 85,
+0.990 at 75; with gains of 0.02 (95) 0.998, of 0.05 (85) 0.953, of 0.1 (75) 0.941; no false pair in any of them. With
+--section time, one thread of a shared Xeon: 40,479 chips take 29 CPU seconds and 1.9 GB, the scene among them; recall
+0.9999, precision 1.0000.
 """
 from planet.cli import UserError, progress, say, script
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from planet.cli import UserError, progress, say
+from planet.download.one_at_work import need_module
 
 __all__ = ['BANDS', 'DEFAULT_BANDS', 'read_metadata', 'stack_patch', 'bigearthnet_rows']
 
@@ -21,14 +22,10 @@ PLACE = 33550, 33922, 34735, 34736, 34737 # tags of a GeoTIFF that say where it 
 FILE = re.compile(r'(?:.*/)?([\w-]+)/\1_(B\w\w)\.tif')
 JSON = re.compile(r'(?:.*/)?([\w-]+)/\1_labels_metadata\.json')
 
-EXTRA = "pip install 'planet-chips[data]'"
-
 def read_metadata(path, # `metadata.parquet`
                  ) -> dict: # patch -> dict(tags, split)
     "The 19 tags and the side of the official split of each patch of BigEarthNet v2."
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError: raise UserError(f'{path} needs pyarrow to be read: {EXTRA}') from None
+    parquet = need_module('pyarrow.parquet', path)
     try: table = parquet.read_table(path, columns=['patch_id', 'labels', 'split']).to_pylist()
     except Exception as e: # no parquet, or other columns
         raise UserError(f"{path} is not BigEarthNet's table of patches ({' '.join(str(e).split())[:120]})") from None
@@ -70,12 +67,8 @@ def _from_folder(root):
 
 @contextmanager
 def _decompressed(archive):
+    zstandard = need_module('zstandard', f'{archive} (unless you unpack it by hand, tar xf {archive.name})')
     with open(archive, 'rb') as raw:
-        try:
-            import zstandard
-        except ImportError:
-            raise UserError(f'{archive} needs zstandard to be read: {EXTRA}; or unpack it by hand into '
-                            f'{archive.parent} (tar xf {archive.name})') from None
         with zstandard.ZstdDecompressor().stream_reader(raw) as stream: yield stream
 
 def _from_archive(archive):

@@ -14,7 +14,7 @@ from planet import amazon
 from planet.chips import from_folder
 from planet.cli import UserError, progress, say
 from planet.download.hub_layouts import read_layout
-from planet.download.one_at_work import FETCHED, one_at_work
+from planet.download.one_at_work import FETCHED, need_module, one_at_work
 from planet.download.progress import need_space, size_text
 
 __all__ = ['DATASET', 'check_chips', 'get_hub']
@@ -49,6 +49,7 @@ def _fetch(dataset, home):
     with _hub_errors(dataset):
         info = HfApi(endpoint=endpoint, token=False).dataset_info(dataset, files_metadata=True, timeout=60)
         files = {f.rfilename: f.size or 0 for f in info.siblings if not f.rfilename.startswith('.')}
+        if any(name.endswith('.parquet') for name in files): need_module('pyarrow.parquet', f'dataset {dataset}')
         need_space(home, 2*sum(files.values()), f'dataset {dataset}')
         say(f'dataset {dataset}: {len(files):,} files, {size_text(sum(files.values()))}')
         for name in progress(sorted(files), len(files), f'fetching {dataset}'):

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 import pandas as pd
 from planet.cli import UserError
+from planet.download.one_at_work import need_module
 from planet.files import SUFFIXES
 from planet.separators import find_delim, split_tags
 
@@ -56,11 +57,7 @@ def _classes(schema, column):
     return []
 
 def _parquet(home, files):
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise UserError("the dataset is stored as parquet, which needs pyarrow: "
-                        "pip install 'planet-chips[data]'") from None
+    parquet = need_module('pyarrow.parquet', 'a dataset in parquet')
     for file in files:
         try: shard = parquet.ParquetFile(home/file)
         except Exception as e: raise _Unknown(f'{file} is no parquet file ({e})') from None

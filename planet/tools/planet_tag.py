@@ -7,7 +7,7 @@ from planet.cli import run_one
 def tag(
     model:str, # model folder, run, last or best
     inputs:Annotated[str, dict(nargs='*', metavar='INPUT')], # images, folders, 'globs', archives, tables of paths
-    out:str='', # file to write, by its ending: .csv, .jsonl, .parquet; of scenes also .gpkg, .geojson, .tif, .html
+    out:str='', # file to write, by its ending: .csv, .jsonl, .parquet; of a scene also .gpkg, .geojson, .tif, .html
     overwrite:bool=False, # replace an output that exists
     resume:bool=False, # go on with an output that was broken off
     engine:str='torch', # what runs the network: torch, onnx, int8, openvino; for many scenes also ray
@@ -23,7 +23,9 @@ def tag(
     serve:bool=False, # open a page in the browser to drop images on
     port:int=7860, # of that page
     overlap:float=0, # of a scene's windows, as a share of one
-    scale:str='', # values of a scene that become black and white: percentile or fixed
+    scale:str='', # values of a scene that become black and white: percentile, fixed or LOW:HIGH
+    bands:str='', # of a scene: names or numbers in the model's order, such as red,green,blue
+    metres:float=0, # of a scene: ground size of a window's side; 0: that of the training chips
     html:str='', # of a scene: a page with a map
     runs:str='runs', # where records of runs lie
 ):

@@ -92,12 +92,13 @@ def tag_images(tagger, inputs, # `Inputs`
                resume:bool=False, # go on with an output that was broken off
                decide=None, # probabilities -> bool decisions; the tagger's rule by default
                given=(), # the inputs as they were named, which a resumed call has to repeat
+               **same, # what else it has to repeat
               ) -> tuple: # images that were tagged, those that were skipped, how many have each tag
     "Tag a stream of image files in flat memory, into a file or onto the screen."
     import torch
     from planet.inference import tag_stream
     decide, bs = decide or tagger.decide, bs or tagger.bs
-    identity = dict(model=tagger.facts['sha256'], inputs=[str(g) for g in given], engine=tagger.engine)
+    identity = dict(model=tagger.facts['sha256'], inputs=[str(g) for g in given], engine=tagger.engine, **same)
     total, counts = len(inputs), torch.zeros(len(tagger.vocab), dtype=torch.long)
     def run(file):
         bad, done = Bad(file.bad if file else 0), file.done if file else 0
@@ -140,9 +141,13 @@ def tag_scenes(tagger, paths, o, outs):
         raise UserError(f'{paths[0]} is a scene, which needs rasterio and geopandas ({e}): '
                         'pip install "planet-chips[geo]"') from None
     same = dict(out=outs, overlap=o['overlap'], bs=o['bs'] or 64, scale=o['scale'] or None, resume=o['resume'],
-                overwrite=o['overwrite'])
-    if len(paths) == 1 and o['engine'] != 'ray': return scenes.tag_scene(tagger, paths[0], **same)
-    return scenes.tag_scenes(tagger, paths, engine=o['engine'], workers=o['workers'], **same)
+                overwrite=o['overwrite'], workers=o['workers'], bands=o['bands'] or None, metres=o['metres'])
+    engine = 'ray' if o['engine'] == 'ray' else 'plain'
+    if len(paths) == 1:
+        return SKIPPED if scenes.tag_scene(tagger, paths[0], engine=engine, **same).about['unreadable'] else 0
+    if o['engine'] == 'torch': engine = 'pool' # the others' sessions cannot be sent to processes
+    table = scenes.tag_scenes(tagger, paths, engine=engine, **same)
+    return SKIPPED if (table.status == 'failed').any() or 'unreadable' in table and table.unreadable.sum() else 0
 
 def _serve(tagger, o):
     try: app = import_module('planet.app')
@@ -162,7 +167,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
-    for out in outs: check_output(out, o['overwrite'], o['resume'])
+    for out in outs if not paths else (): check_output(out, o['overwrite'], o['resume']) # of scenes: there
     if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
         raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
@@ -193,7 +198,8 @@ def _tag(tagger, o, given, out):
     room = Path(out).expanduser().parent if out else None
     with warnings.catch_warnings(), opened_inputs(given, o['column'], room) as inputs:
         warnings.filterwarnings('error', category=_bomb_warning()) # such a picture is skipped, and said
-        n, bad, counts = tag_images(tagger, inputs, out, o['bs'], o['workers'], o['resume'], decide, given)
+        n, bad, counts = tag_images(tagger, inputs, out, o['bs'], o['workers'], o['resume'], decide, given,
+                                    recall=o['recall'])
     for p in promises:
         say(with_flags(f'{p.tag}: {counts[p.tag]:,} of {n:,} images to review'))
     return SKIPPED if bad else 0
