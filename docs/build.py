@@ -131,7 +131,7 @@ def build(out):
     bodies |= {n.name: body_of(ROOT/'nbs'/f'{n.name}.ipynb') for n in course.NOTEBOOKS}
     style = css()
     for name, body in bodies.items():
-        title = re.sub('<[^>]+>|¶', '', re.search(r'<h1[^>]*>(.*?)</h1>', body, re.S)[1]).strip()
+        title = re.sub('<[^>]+>|¶|&#182;', '', re.search(r'<h1[^>]*>(.*?)</h1>', body, re.S)[1]).strip()
         page = PAGE.format(title=title, css=style, here=title, menu=menu(name),
                            body=linked(wrapped(body), known))
         check(page, name)

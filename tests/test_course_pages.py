@@ -95,7 +95,8 @@ def test_a_notebook_as_a_page(build, tmp_path, monkeypatch):
     assert 'href="https://colab.research.google.com' in page and 'colab-badge.svg' not in page
     assert '<details' in page and 'my_cross_entropy' in page and '#| export' not in re.sub('<code>.*?</code>', '', page)
     index = (tmp_path/'index.html').read_text(encoding='utf-8')
-    assert 'href="00_losses.html"' in index and 'ipynb' not in re.sub('href="https[^"]*"', '', index)
+    assert '<title>The course</title>' in index and 'href="00_losses.html"' in index
+    assert 'ipynb' not in re.sub('href="https[^"]*"', '', index)
 
 @pytest.mark.parametrize('page', ['<img src="https://host/a.png">', '<script src="//host/a.js"></script>',
                                   '<style>@import url(a.css);</style>', '<p>$$x$$', '<p>MATHS3SHTAM',
