@@ -33,7 +33,9 @@ def check_recipe(
     if any(backbone.plan(size)[0] != backbone.plan(o.size)[0] for size in sizes(o)):
         raise UserError(f'{o.arch} is built for one size of image: take one', option='size')
 
-def sizes(o): return [size for size, *_ in o.get('stages', [])] or [o.size]
+def sizes(o):
+    "All sizes of image that the options train at."
+    return [size for size, *_ in o.get('stages', [])] or [o.size]
 
 def resize(
     learn, # with chips of another size
