@@ -1,13 +1,13 @@
 """Multi-label tagging of satellite chips with fastai, from a label table to a scored tagger.
 
-- `planet.tools`, `planet.course`: commands `planet-data`, `planet-runs`; the course's digits, pets, Titanic ...
-- `planet.runs`, `planet.records`, `planet.report`, `planet.tracking`: a run's record, its page, W&B and others
-- `planet.learner`, `planet.backbones`, `planet.callbacks`: a network and its weights; how it learns and predicts
-- `planet.data`, `planet.splits`: chips become `DataLoaders`; training and validation sets, folds
+- `planet.tools`, `planet.course`: commands `planet-data`, `planet-runs`, `planet-tag`; the course's digits, pets ...
+- `planet.inference`, `planet.scenes`, `planet.submission`: a model folder tags chips, scenes, a competition's test set
+- `planet.runs`, `planet.report`, `planet.crossval`, `planet.stacking`: a run's record and page; out-of-fold scores
+- `planet.recipes`, `planet.learner`, `planet.backbones`, `planet.callbacks`: networks and how they are trained
+- `planet.data`, `planet.splits`, `planet.neighbours`: chips become `DataLoaders`; folds; chips that lie side by side
 - `planet.sources`, `planet.download`, `planet.synthetic`: the value of `data` becomes `Chips`; fetching; drawing
-- `planet.images`, `planet.chips`, `planet.quality`: decoding; tagged chips and label tables; checks of both
-- `planet.metrics`, `planet.decisions`, `planet.calibration`: scores; tags from probabilities; calibrated probabilities
-- `planet.losses`, `planet.amazon`: the losses, which need torch alone; the competition's facts
+- `planet.store`, `planet.images`, `planet.chips`, `planet.quality`: decoding; tagged chips and label tables; checks
+- `planet.metrics`, `planet.decisions`, `planet.calibration`, `planet.losses`, `planet.amazon`: scores, rules, losses
 """
 import warnings
 

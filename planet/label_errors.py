@@ -1,8 +1,6 @@
-"""Likely label errors: rank the labels by what out-of-fold probabilities say of them, and write a corrected table.
-
-The ranking is by the loss of each label, which is the order of `cleanlab`'s self-confidence. Its confident learning
-finds as many planted errors (31.8 of 40 among the first 80, by loss 31.6: experiments/bench/label_errors.py).
-"""
+"Likely label errors: rank the labels by what out-of-fold probabilities say of them, and write a corrected table."
+# The ranking is by the loss of each label, which is the order of `cleanlab`'s self-confidence. Its confident learning
+# finds as many planted errors (31.8 of 40 among the first 80, by loss 31.6: experiments/bench/label_errors.py).
 import csv
 import os
 from pathlib import Path

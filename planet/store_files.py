@@ -18,7 +18,7 @@ from planet.locks import locked
 
 __all__ = ['store_folder', 'free_disk', 'make_room', 'open_file']
 
-VERSION = 1 # of the format, and of how chips are decoded
+VERSION = 2 # of the format, and of how chips are decoded
 DAYS = 60 # a store that was not opened for so long is removed when another is built
 JUST_NOW = 2e9 # nanoseconds: a file that changed so shortly before it was read may have changed again unnoticed
 
