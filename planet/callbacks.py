@@ -113,6 +113,8 @@ class Precision(MixedPrecision):
         self.cast_to, self.layout = self.on(self.dls.device)
         if self.layout is torch.channels_last: self.learn.model.to(memory_format=self.layout)
         self.learn.scaler, self.scales = torch.amp.GradScaler('cuda', enabled=self.cast_to is torch.float16), L()
+    # Ctrl-C inside the end of torch's `no_grad`, after a validation, leaves gradients off for the whole process
+    def before_train(self): torch.set_grad_enabled(True)
     def before_batch(self):
         self.remove_forward()
         self.learn.xb = tuple(x.contiguous(memory_format=self.layout) if x.ndim == 4 else x for x in self.xb)
