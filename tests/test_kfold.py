@@ -129,7 +129,7 @@ def test_fewer_groups_than_folds_and_a_group_column_with_holes(folder, tmp_path)
     data = grouped(folder, lambda n: ['east', 'west']*(n//2))
     with pytest.raises(UserError, match='3 of 2 groups of chips'):
         planet_kfold.main(data=data, out=str(tmp_path), **quick)
-    data = grouped(folder, lambda n: ['']*5 + ['east', 'west', 'north']*n)
+    data = grouped(folder, lambda n: (['']*5 + ['east', 'west', 'north']*n)[:n])
     with pytest.raises(UserError, match='5 of 60 chips have no group in column group'):
         planet_kfold.main(data=data, out=str(tmp_path), **quick)
 
