@@ -117,7 +117,7 @@ def options(shared:dict, # from `chip_options`
            ) -> AttrDict: # both, as attributes too
     "All options of a run as one value, checked; raises `UserError` for one outside its limits."
     found = AttrDict(shared | own)
-    for name, value in RECIPES.get(found.get('recipe'), RECIPES['finetune']).items():
+    for name, value in RECIPES.get(found.get('recipe'), {}).items(): # other experiments have their own
         if name in found and found[name] is None: found[name] = value
     stages = stages_of(found)
     if stages and not progressive: raise UserError(f'{[s[0] for s in stages]}: take one here', option='size')

@@ -15,18 +15,14 @@ from planet.callbacks import check_precision, one_table
 from planet.data import DecodeChip
 from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.learner import fine_tune
-from planet.options import RECIPES
 from planet.store import ChipStore
 
 __all__ = ['check_recipe', 'train_frozen', 'FixedNorms', 'train']
 
 def check_recipe(
     o:AttrDict, # options
-    also=(), # a recipe that the caller has besides
 ):
     "Raise a `UserError` for what cannot be trained on this machine or with this backbone, before chips are decoded."
-    if o.recipe not in (*RECIPES, also):
-        raise UserError(f"{o.recipe} is for planet_kfold: one of {', '.join(RECIPES)}", option='recipe')
     check_precision(o.precision, default_device())
     backbone = find_backbone(o.arch)
     for size in sizes(o): backbone.check_size(size)

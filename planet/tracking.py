@@ -76,7 +76,7 @@ class Tracking(History):
                  run, # `Run`
                 ):
         super().__init__()
-        self.printed, self.record, self.step, self.fault, self.valid = False, run, 0, None, None
+        self.printed, self.record, self.step, self.fault, self.valid, self.bands = False, run, 0, None, None, None
         self.trackers = {name: TRACKERS[name](run.path, options) for name in tracker_names(options)}
         self.begun, self.over = {}, False # name -> tracker
         self.dead, self.warned = set(), set() # trackers that failed in an epoch; warnings that were given
@@ -90,7 +90,8 @@ class Tracking(History):
         super().before_train()
         if self.begun or self.over or not (self.trackers and self.trained): return
         done = getattr(getattr(self.learn, 'history', None), 'rows', []) # of a run that is resumed
-        self.valid, self.step, where = self.dls.valid_ds, len(done), {}
+        self.valid, self.bands = self.dls.valid_ds, getattr(self.dls, 'bands', None)
+        self.step, where = len(done), {}
         for name, tracker in self.trackers.items():
             self.begun[name] = tracker
             try:
@@ -154,7 +155,7 @@ class Tracking(History):
         "The validation chip at `row` as the learner sees it, a PIL image; `None` where it cannot be had."
         from PIL import Image
         try:
-            with no_random(): pixels = as_array(self.valid[int(row)][0], getattr(self.dls, 'bands', None))
+            with no_random(): pixels = as_array(self.valid[int(row)][0], self.bands)
         except Exception: return None # its file has gone: no reason to leave out the rest
         return Image.fromarray((pixels*255).round().astype(np.uint8) if pixels.dtype.kind == 'f' else pixels)
 

@@ -139,7 +139,7 @@ def test_skipped_chips_are_recorded(tmp_path, folder):
 @pytest.mark.parametrize('name', ['planet_resnet50', 'weather_resnet18', 'bench/recipe'])
 @pytest.mark.parametrize('args,status,said',
                          [(['--help'], 0, '--valid_pct'), (['--vald_pct', '.3'], 2, 'did you mean --valid_pct?'),
-    (['--epochs', 'three'], 2, 'epochs')])
+    (['--bs', 'three'], 2, 'bs'), (['--epochs', 'three'], 1, '--epochs three is no whole number')])
 def test_options_are_looked_at_before_torch(name, args, status, said, tmp_path):
     (tmp_path/'torch.py').write_text('raise RuntimeError("torch was imported")')
     done = command(name, *args, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{root}'})

@@ -223,7 +223,6 @@ def test_a_frozen_recipe_for_a_single_label(tmp_path, drawn):
 
 @pytest.mark.parametrize('options,said', [
     (dict(recipe='frosen'), '`recipe` frosen is unknown: .*did you mean frozen'),
-    (dict(recipe='stock'), '`recipe` stock is for planet_kfold'),
     (dict(recipe='frozen', epochs=3), '`epochs` 3 has no use in recipe frozen'),
     (dict(recipe='frozen', freeze_epochs=0), '`freeze_epochs` 0 would leave the head'),
     (dict(precision='bf17'), '`precision` bf17 is unknown'), (dict(views=9), '`views` 9 is outside 1 to 8'),

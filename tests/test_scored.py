@@ -36,7 +36,7 @@ def test_a_new_score_is_one_entry(tags, monkeypatch):
 
 def test_the_report_ends_with_the_scores_and_fits_a_screen(tags):
     lines, _, covers = tags.report().rpartition('\n\n')
-    lines = lines.splitlines()
+    lines, covers = lines.splitlines(), ' '.join(covers.split())
     assert lines[0].split() == ['tag', 'count', 'precision', 'recall', 'F2'] and max(map(len, lines)) <= 80
     assert [line.split('  ')[0] for line in lines[-5:]] == ['F2 at 0.4', 'F2, thresholds cross-fitted',
         'F2, best expected set', 'accuracy_multi at 0.4', 'loss']

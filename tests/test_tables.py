@@ -424,8 +424,10 @@ def test_tables_of_other_formats(four, name):
 
 def test_data_that_is_a_file(four):
     write(four, FORMS['plain'][0])
-    with pytest.raises(UserError, match=f'labels.csv is no folder: give the one that it lies in, {four}'):
-        from_folder(four/'labels.csv')
+    assert tags_of(four/'labels.csv') == WANT # the table itself
+    image = four/'train'/'a.jpg'
+    with pytest.raises(UserError, match=f'{image.name} is no folder: give the one that it lies in, {image.parent}'):
+        from_folder(image)
 
 def test_a_table_called_txt(four):
     write(four, 'A table of chips and what to do with it, in words.\n', 'README.txt')

@@ -253,7 +253,7 @@ def test_a_chip_that_has_gone_costs_its_picture_alone(tmp_path, told):
 @pytest.mark.parametrize('error,status', [(KeyboardInterrupt(), 'interrupted'), (RuntimeError('x'), 'failed'),
                                           (Diverged('too fast'), 'diverged')])
 def test_how_a_run_ended(tmp_path, drawn, told, monkeypatch, error, status):
-    def evaluate(*args): raise error
+    def evaluate(*args, **kwargs): raise error
     monkeypatch.setattr('planet.results.evaluate', evaluate)
     with pytest.raises(type(error)): train(drawn, tmp_path, track='notes')
     assert told[-1] == ('finish', (status, {})) and [m for m, _ in told].count('log') == 3

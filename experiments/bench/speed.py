@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -51,23 +52,30 @@ def timed(f):
 
 # ---- whole commands
 
+def peak_memory(pid):
+    "The most memory that a process has had, in GB; 0 where the system does not say (elsewhere than on Linux)."
+    try: return next(int(o.split()[1]) for o in Path(f'/proc/{pid}/status').open() if o.startswith('VmHWM'))/1e6
+    except (OSError, StopIteration): return 0
+
 def watch(command, env=None):
     "Run a command and note when each line comes: `(lines, seconds of each, seconds in all, peak memory in GB)`."
     start = time.perf_counter()
     env = os.environ | dict(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED='1') | (env or {})
     job = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=env)
-    lines, times = [], []
+    lines, times, memory = [], [], [0]
+    def look(): # what the system says at the end includes the memory of this process, from which the job was forked
+        while job.poll() is None:
+            memory.append(peak_memory(job.pid))
+            time.sleep(.05)
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
     for line in job.stdout:
         lines.append(line.rstrip())
         times.append(time.perf_counter() - start)
-    memory = 0
-    if hasattr(os, 'wait4'): # not on Windows
-        _, status, used = os.wait4(job.pid, 0)
-        job.returncode = os.waitstatus_to_exitcode(status)
-        memory = used.ru_maxrss/(1e9 if sys.platform == 'darwin' else 1e6)
+    looking.join()
     if job.wait(): raise UserError(f'{" ".join(map(str, command[:3]))} ended with {job.returncode}: '
                                    f'{lines[-1] if lines else "it said nothing"}')
-    return lines, times, time.perf_counter() - start, memory
+    return lines, times, time.perf_counter() - start, max(memory)
 
 SAME = 'data', 'weights', 'arch', 'size', 'bs', 'seed', 'valid_pct', 'thresh'
 EPOCHS = dict(epochs=3, freeze_epochs=4, lr=3e-3) # of stock's recipe, and of ours where nothing else is asked for
