@@ -85,4 +85,5 @@ def main(
     exclusive = WEATHER if ours else None
     rules = compare_decisions(bce_probs, y, chips.vocab, exclusive, o.thresh, folds=o.folds, seed=o.seed,
                               groups=split.group)
-    say('', rules.to_string(float_format='%.4f'))
+    say('', rules.drop(columns='note').to_string(float_format='%.4f'))
+    say(*(f'note, {rule}: {note}' for rule, note in rules.note.items() if note))

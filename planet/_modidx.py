@@ -395,6 +395,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'planet.resampling._scores': ('resampling.html#_scores', 'planet/resampling.py'),
                                    'planet.resampling.bootstrap_interval': ('resampling.html#bootstrap_interval', 'planet/resampling.py'),
                                    'planet.resampling.bootstrap_means': ('resampling.html#bootstrap_means', 'planet/resampling.py'),
+                                   'planet.resampling.few_differ': ('resampling.html#few_differ', 'planet/resampling.py'),
                                    'planet.resampling.kfolds': ('resampling.html#kfolds', 'planet/resampling.py')},
             'planet.scenes': { 'planet.scenes._files': ('scenes.html#_files', 'planet/scenes.py'),
                                'planet.scenes._planned': ('scenes.html#_planned', 'planet/scenes.py'),
