@@ -400,6 +400,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'planet.scenes': { 'planet.scenes._files': ('scenes.html#_files', 'planet/scenes.py'),
                                'planet.scenes._planned': ('scenes.html#_planned', 'planet/scenes.py'),
                                'planet.scenes._resolution': ('scenes.html#_resolution', 'planet/scenes.py'),
+                               'planet.scenes._unlike': ('scenes.html#_unlike', 'planet/scenes.py'),
                                'planet.scenes.partitions': ('scenes.html#partitions', 'planet/scenes.py'),
                                'planet.scenes.places': ('scenes.html#places', 'planet/scenes.py'),
                                'planet.scenes.plan_scene': ('scenes.html#plan_scene', 'planet/scenes.py'),
