@@ -89,6 +89,28 @@ def test_a_submission_has_the_samples_rows_in_its_order(tagger, test_set, tmp_pa
     fails(build, tagger, test_set, words='submission.csv exists')
     build(tagger, test_set, overwrite=True)
 
+def test_a_finished_one_is_gone_on_with(tagger, test_set, kaggle, tmp_path, monkeypatch, capsys):
+    build(tagger, test_set)
+    out, work = tmp_path/'work'/'submission.csv', tmp_path/'work'/'submission-probabilities.csv'
+    before = out.read_bytes(), work.read_bytes()
+    def nothing(*args, **kwargs): raise AssertionError('tagged again')
+    def again(**options):
+        return submit(tagger, {**GIVEN, 'submission': str(test_set), 'resume': True, **options}, nothing, len(NAMES))
+    out.unlink() # the disk was full
+    again()
+    assert (out.read_bytes(), work.read_bytes()) == before
+    again(upload='went off line')
+    again(upload='went off line') # is not sent twice
+    assert len(kaggle.submissions) == 1 and 'was sent before' in capsys.readouterr().out
+    with monkeypatch.context() as other: # the same chips, another model
+        real = tagger.probabilities
+        other.setattr(tagger, 'probabilities', lambda pixels: 1 - real(pixels))
+        fails(again, words='is of another model or of other chips: `overwrite` it')
+    work.write_text(work.read_text().replace('test_1', 'test_9'))
+    fails(again, words='is of another model or of other chips')
+    work.write_text(''.join(work.read_text().splitlines(keepends=True)[:-1]))
+    fails(again, words='lacks 1 test chips, which could not be read: `overwrite` it')
+
 def test_what_is_missing_is_told_before_anything_is_tagged(tagger, test_set, tmp_path):
     (test_set/'test-jpg-additional'/'file_0.jpg').unlink()
     fails(build, tagger, test_set, words='1 of 4 test chips, such as file_0, are not in')
