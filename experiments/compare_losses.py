@@ -85,4 +85,6 @@ def main(
     exclusive = WEATHER if ours else None
     rules = compare_decisions(bce_probs, y, chips.vocab, exclusive, o.thresh, folds=o.folds, seed=o.seed,
                               groups=split.group)
-    say('', rules.to_string(float_format='%.4f'))
+    say('', rules.drop(columns='note').to_string(float_format='%.4f'))
+    notes = dict.fromkeys(filter(None, rules.note)) # most rules differ on as many chips as others
+    say(*(f"note, {'; '.join(rules.index[rules.note == note])}: {note}" for note in notes))

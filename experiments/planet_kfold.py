@@ -36,7 +36,6 @@ def main(
     from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
-    from planet.grouped import grouped_lines
     from planet.kernel_ridge import train_kernel
     from planet.learner import chip_learner, find_loss, fine_tune
     from planet.recipes import check_recipe, train
@@ -73,5 +72,5 @@ def main(
                 else: _, logits = train(learn, o, store, checkpoints)
             why = 'kernel ridge regression is no network' if o.head == 'kernel' else ''
             done.finish(learn, k, perf_counter() - start, o.thresh, logits, why)
-        result = finish_folds(done, o, loss_func)
-        say('', result.report(), *grouped_lines(run, result, *splits), '', run.path)
+        result, grouped = finish_folds(done, o, loss_func)
+        say('', result.report(), *grouped, '', run.path)

@@ -29,7 +29,6 @@ def main(
     from planet.backbones import find_backbone
     from planet.data import tags_dls
     from planet.distributed import data_parallel, processes
-    from planet.grouped import grouped_lines
     from planet.learner import chip_learner, find_loss
     from planet.recipes import check_recipe, train
     from planet.results import decided, evaluate
@@ -55,5 +54,5 @@ def main(
             history, logits = train(learn, o, store, run.checkpoints, tracking)
         if not first: return
         result = decided(evaluate(learn, chips, split, logits=logits), o.decide)
-        run.finish(learn, result, history)
-        say('', result.report(), *grouped_lines(run, result, split), '', run.path)
+        grouped = run.finish(learn, result, history)
+        say('', result.report(), *grouped, '', run.path)

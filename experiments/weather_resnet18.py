@@ -25,7 +25,6 @@ def main(
     from planet import plots
     from planet.backbones import find_backbone
     from planet.data import load_chips, weather_chips, weather_dls
-    from planet.grouped import grouped_lines
     from planet.learner import chip_learner
     from planet.recipes import check_recipe, train
     from planet.results import evaluate
@@ -51,5 +50,5 @@ def main(
         run.figure('batch', plots.batch_grid, dls)
         history, logits = train(learn, o, store, run.checkpoints, tracking)
         result = evaluate(learn, chips, split, logits=logits)
-        run.finish(learn, result, history)
-        say('', result.report(), *grouped_lines(run, result, split), '', run.path)
+        grouped = run.finish(learn, result, history)
+        say('', result.report(), *grouped, '', run.path)

@@ -2,11 +2,7 @@
 from dataclasses import dataclass
 from planet.cli import UserError
 
-__all__ = ['FEW', 'PairedDifference', 'paired_difference']
-
-# Simulated (experiments/bench/coverage.py): where two rules differ on 4 to 39 chips, the interval holds the true
-# difference in 0.90 to 0.94 of cases and not in 0.95, since few chips carry all of the difference.
-FEW = 50
+__all__ = ['PairedDifference', 'paired_difference']
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -21,9 +17,8 @@ class PairedDifference:
     @property
     def warning(self) -> str: # '' where there is none
         "What to know before the interval is believed."
-        if not 0 < self.differ < FEW: return ''
-        return (f'the decisions differ on {self.differ} of {self.chips} chips: below {FEW} the interval is too narrow '
-                '(simulated, it holds the true difference in 0.90 to 0.94 of cases, not in 0.95)')
+        from planet.resampling import few_differ
+        return few_differ(self.differ, self.chips)
 
 def paired_difference(first, # a `Result`
                       second, # another

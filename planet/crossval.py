@@ -10,6 +10,7 @@ from planet.calibration import crossfit_calibrate, fit_platt
 from planet.checkpoint_files import differences
 from planet.checkpoints import Checkpoints
 from planet.cli import UserError, say
+from planet.grouped import grouped_lines
 from planet.metrics import best_threshold, crossfit_fbeta, fbeta_per_chip
 from planet.model_files import cannot_be_saved, join_models, save_model
 from planet.provenance import data_fingerprint, device_facts, weights_fingerprint
@@ -167,7 +168,7 @@ def finish_folds(
     folds:Folds, # all of them done
     o, # options: thresh, decide, calibrate
     loss_func=None, # for the loss of the base rates
-) -> OutOfFold:
+) -> tuple: # the out-of-fold result, and lines on the groups of chips, if any
     "Score all chips out of fold, keep tables and scores, and join the models; figures and the page come last."
     from planet import plots
     from planet.report import write_report
@@ -178,9 +179,10 @@ def finish_folds(
     run.result(result)
     if history is not None: run.table('history', history, index=False)
     folds.join(result, o.calibrate)
+    grouped = grouped_lines(run, result, *folds.splits)
     if history is not None: run.figure('losses', plots.loss_curves, history)
     name, draw, *args = next(iter(result.figures(None)))
     run.figure(name, draw, *args)
     run.update(status='done')
     run.attempt('report.html', write_report, run.path, None, folds.chips, result)
-    return result
+    return result, grouped

@@ -6,6 +6,7 @@ from planet.cli import UserError, progress, say  # before fastai, whose import i
 
 # isort: split
 import hashlib
+import os
 from contextlib import nullcontext, suppress
 import fastai.callback.schedule  # gives `Learner` its `fit_one_cycle`
 import numpy as np
@@ -23,6 +24,7 @@ from planet.learner import base_rates, softmax_group, start_at_base_rates
 from planet.locks import locked
 from planet.pooling import FeatureHead, find_stages, pool, pooled_net, recorded
 from planet.provenance import weights_fingerprint
+from planet.store_files import make_room
 
 __all__ = ['pooled_features', 'train_head', 'predict_head', 'install_head']
 
@@ -40,7 +42,7 @@ def feature_key(learn, pixels, size, stages, dtype):
 def pixel_hash(store, paths):
     "A hash of the decoded pixels of all chips, in their order."
     found = hashlib.blake2b(digest_size=16)
-    for path in paths: found.update(store[path].contiguous().numpy())
+    for i in range(0, len(paths), 64): found.update(store.gather(paths[i:i+64]).cpu().contiguous().numpy())
     return found.hexdigest()
 
 def read_view(path, n):
@@ -65,7 +67,7 @@ def one_view(learn, store, paths, view, stages, bs, shown):
     norm = learn.dls.after_batch.fs.filter(lambda o: isinstance(o, Normalize))
     forward = learn.precision.forward if hasattr(learn, 'precision') else lambda model, x: model(x)
     for i in shown(range(0, len(paths), bs)):
-        x = TensorImage(torch.stack([store[p] for p in paths[i:i+bs]])).to(device).dihedral(view).float()/255
+        x = TensorImage(store.gather(paths[i:i+bs])).to(device).dihedral(view).float()/255
         for o in norm: x = o(x)
         with torch.no_grad(), recorded(body, stages) as outputs:
             forward(body, x.as_subclass(torch.Tensor))
@@ -86,9 +88,9 @@ def pooled_features(
     """Pooled features of a frozen body, computed once for each chip and view of D4, and kept in the cache.
 
     They are found again by weights, pixels, normalisation, size, stages and precision. A computation that is cut short
-    goes on with the first view that is not kept yet. """
+    goes on with the first view that is not kept yet. What was not used for 60 days is removed when others are kept."""
     paths, device, body = list(paths), learn.dls.device, learn.model[0].to(learn.dls.device)
-    names = find_stages(body, torch.stack([store[p] for p in paths[:2]]).to(device).float()/255, stages)
+    names = find_stages(body, store.gather(paths[:2]).to(device).float()/255, stages)
     dtype = device.type, *(learn.precision.on(device) if hasattr(learn, 'precision') else ())
     folder = cache_folder(cache)/'features'/feature_key(learn, pixel_hash(store, paths), store.size, names, dtype)
     training = body.training
@@ -99,8 +101,10 @@ def pooled_features(
         body.eval()
         with lock:
             found = [read_view(folder/f'view-{k}.npy', len(paths)) for k in D4[:views]]
+            with suppress(OSError): os.utime(folder) # the time of its last use, for `make_room`
             left, each = [i for i, o in enumerate(found) if o is None], -(-len(paths)//bs)
             label = f'frozen features of {len(paths):,} chips in {views} view{"s"*(views > 1)}, batch'
+            if left: make_room(folder)
             ticks = iter(progress(range(len(left)*each), len(left)*each, label))
             for i in left:
                 found[i] = one_view(learn, store, paths, D4[i], names, bs, lambda o: (b for b, _ in zip(o, ticks)))

@@ -2,7 +2,7 @@
 import numpy as np
 from planet.splits import beside_training
 
-__all__ = ['GroupedScore', 'grouped_score', 'grouped_lines']
+__all__ = ['GroupedScore', 'grouped_score', 'grouped_lines', 'grouped_table']
 
 FEW = 50 # chips
 ENOUGH = 10 # chips, or groups, below which a mean has no interval
@@ -63,10 +63,22 @@ def grouped_score(
 
 def grouped_lines(
     run, # the `Run` whose record keeps it
-    result, *splits, # as in `grouped_score`
+    result, *splits, # as in `grouped_score`; none where the run has no split
 ) -> list[str]: # lines to say; none where no groups were given
     "Record what neighbours in the training set do to the score, and say it."
-    found = grouped_score(result, *splits)
+    found = grouped_score(result, *splits) if splits else None
     if found is None: return []
     run.update(grouped=found.facts())
     return ['', *found.lines()]
+
+def grouped_table(
+    facts:dict, # what a record keeps as `grouped`
+) -> tuple: # names of the columns, and rows of text
+    "A table of the score with and without a chip of the same group in the training set."
+    def row(words, part):
+        mean, interval = part['mean'], part['interval']
+        return (words, f"{part['chips']:,}", '–' if mean is None else f'{mean:.4f}',
+                f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else '–')
+    return (['validation chips', 'chips', facts['score'], '95 % interval'],
+            [row('one of their group is in the training set', facts['beside_training']),
+             row('none of their group is', facts['apart'])])

@@ -55,6 +55,6 @@ def train_kernel(
         for path, hot in zip(ds.items, ds.tls[learn.dls.n_inp]): y[row[path]] = torch.as_tensor(hot).float()
     x, stages = pooled_features(learn, paths, store, o.views if o.tta else 1, stages=4, bs=o.bs)
     body, device = learn.model[0].eval(), learn.dls.device
-    two = torch.stack([store[p] for p in paths[:2]]).to(device).float()/255
+    two = store.gather(paths[:2]).to(device).float()/255
     train, valid = ([row[path] for path in ds.items] for ds in (train_ds, valid_ds))
     return kernel_ridge(x.float().mean(1), y, train, valid, stage_scales(body, two, stages)).logit()

@@ -17,7 +17,7 @@ import torch
 from .calibration import calibration_error, crossfit_calibrate, fit_platt, fit_temperature, reliability
 from .checks import as_plain, check_beta, check_probs, check_targs, check_thresh, in_float64, refuse
 from .decisions import best_constant, decide, expected_fbeta, progress_if_slow
-from .resampling import bootstrap_interval, kfolds
+from .resampling import bootstrap_interval, few_differ, kfolds
 
 # offered here too: what resampling (01a), decisions (01b) and calibration (01c) have
 _all_ = [bootstrap_interval, kfolds, best_constant, decide, expected_fbeta,
@@ -208,6 +208,7 @@ class CrossFit(NamedTuple):
     per_chip: torch.Tensor # the cross-fitted score of each chip, (n,), for `bootstrap_interval`
     thresh: torch.Tensor # the thresholds of each fold, (folds,) or (folds, tags)
     fold: torch.Tensor # the fold each chip was scored in, (n,)
+    pred: torch.Tensor # the decisions on each chip at the thresholds of its fold, (n, tags)
 
 def crossfit_fbeta(
     probs, # (n, tags) predictions for chips that were not trained on, in 0..1
@@ -219,13 +220,13 @@ def crossfit_fbeta(
     "The cross-validated F-beta of tuned thresholds: tuned on all folds but one, scored on that; and the naive one"
     probs, targs = _pair(probs, targs)
     fold = kfolds(len(probs), folds, seed, groups).to(probs.device)
-    per_chip, threshs = torch.empty(len(probs), device=probs.device), []
+    pred, threshs = torch.empty(probs.shape, dtype=torch.bool, device=probs.device), []
     for f in range(folds):
-        t = tune(probs[fold != f], targs[fold != f], beta=beta)
-        threshs.append(torch.as_tensor(t))
-        per_chip[fold == f] = fbeta_per_chip(_predict(probs[fold == f], t), targs[fold == f], beta)
+        threshs.append(torch.as_tensor(tune(probs[fold != f], targs[fold != f], beta=beta)))
+        pred[fold == f] = _predict(probs[fold == f], threshs[-1])
     naive = fbeta_per_chip(_predict(probs, tune(probs, targs, beta=beta)), targs, beta).mean().item()
-    return CrossFit(per_chip.mean().item(), naive, per_chip, torch.stack(threshs), fold)
+    score = (per_chip := fbeta_per_chip(pred, targs, beta)).mean().item()
+    return CrossFit(score, naive, per_chip, torch.stack(threshs), fold, pred)
 
 # %% ../nbs/01_metrics.ipynb #tag-table
 def tag_table(
@@ -265,12 +266,14 @@ def _crossfit_constant(targs, beta, **kwargs):
     for f in fold.unique(): out[fold == f] = best_constant(targs[fold != f], beta)
     return out
 
-def _compared(scores, name, interval):
-    "A row for each of `scores` (name -> score of each chip), with its difference to the first"
-    base = next(iter(scores.values()))
-    def row(s): return s.mean().item(), *interval(s), (s - base).mean().item(), *interval(s, base)
-    columns = f'{name} low high diff diff_low diff_high'.split()
-    return pd.DataFrame([row(s) for s in scores.values()], columns=columns, index=pd.Index(scores, name='rule'))
+def _compared(rules, targs, beta, interval):
+    "A row for each of `rules` (name -> decisions), with its difference to the first"
+    scores, first = [fbeta_per_chip(pred, targs, beta) for pred in rules.values()], next(iter(rules.values()))
+    differ = [int((pred.to(first.device) != first).any(1).sum()) for pred in rules.values()]
+    def difference(s): return (s - scores[0]).mean().item(), *interval(s, scores[0])
+    rows = [(s.mean().item(), *interval(s), *difference(s), d, few_differ(d, len(s))) for s, d in zip(scores, differ)]
+    columns = f'f{beta:g} low high diff diff_low diff_high differ note'.split()
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(rules, name='rule'))
 
 # %% ../nbs/01_metrics.ipynb #compare-decisions
 def compare_decisions(
@@ -280,20 +283,16 @@ def compare_decisions(
     exclusive=None, # as in `decide`
     thresh=0.2, # the rule that the others are compared with
     beta:float=2,
-    folds:int=5,
-    n:int=2000, # bootstrap resamples
-    seed:int=42, # of folds and resamples
+    folds:int=5, n:int=2000, seed:int=42, # bootstrap resamples, and the seed of both
     groups=None): # (n,) the group of each chip (scene, duplicate), kept whole in folds and resamples
-    """Compare decision rules: of each its mean F-beta per chip, the 95 % confidence interval `low`, `high`, and
-    the paired difference to `thresh` with its own: `diff`, `diff_low`, `diff_high`. What is fitted is cross-fitted."""
-    probs, targs = _pair(probs, targs)
-    parts = dict(folds=folds, seed=seed, groups=groups)
-    platt = crossfit_calibrate(probs, targs, **parts)
-    def scored(rules): return {name: fbeta_per_chip(pred, targs, beta) for name, pred in rules.items()}
-    def tuned(tune): return crossfit_fbeta(probs, targs, tune, beta=beta, **parts).per_chip
-    plain = scored(_rules(probs, thresh, beta, exclusive, vocab))
-    scores = dict([*plain.items()][:1]) | scored({'best constant': _crossfit_constant(targs, beta, **parts)})
-    scores |= {'one threshold, cross-fitted': tuned(best_threshold),
-               'thresholds per tag, cross-fitted': tuned(best_thresholds)} | plain
-    scores |= scored(_rules(platt, thresh, beta, exclusive, vocab, 'Platt, '))
-    return _compared(scores, f'f{beta:g}', partial(bootstrap_interval, n=n, seed=seed, groups=groups))
+    """Compare decision rules: mean F-beta per chip with its 95 % interval `low`, `high`; the paired difference to
+    `thresh` with its own: `diff`, `diff_low`, `diff_high`; on how many chips they `differ`, and a `note` where those
+    are few. What is fitted is cross-fitted."""
+    (probs, targs), parts = _pair(probs, targs), dict(folds=folds, seed=seed, groups=groups)
+    def tuned(tune): return crossfit_fbeta(probs, targs, tune, beta=beta, **parts).pred
+    plain = _rules(probs, thresh, beta, exclusive, vocab)
+    rules = dict([*plain.items()][:1]) | {'best constant': _crossfit_constant(targs, beta, **parts)}
+    rules |= {'one threshold, cross-fitted': tuned(best_threshold),
+              'thresholds per tag, cross-fitted': tuned(best_thresholds)} | plain
+    rules |= _rules(crossfit_calibrate(probs, targs, **parts), thresh, beta, exclusive, vocab, 'Platt, ')
+    return _compared(rules, targs, beta, partial(bootstrap_interval, n=n, seed=seed, groups=groups))

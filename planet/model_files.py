@@ -18,6 +18,7 @@ __all__ = ['FORMAT', 'VERSION', 'find_model', 'read_model', 'read_validation', '
 
 FORMAT, VERSION = 'planet model folder', 1
 VALIDATION = 'validation.safetensors'
+SEEN = 200 # training chips whose pixels are measured: what scenes are compared with
 # what every model.json has, and of which type
 FIELDS = dict(members=list, vocab=list, kind=str, activation=dict, exclusive=list, rule=dict, input=dict, bs=int,
               scores=dict, headline=dict, trained_on=dict, warnings=list)
@@ -187,6 +188,21 @@ def _usual_pixels(chips):
     sizes = Counter(o.size for o in map(read_info, chips.paths[:9]) if o.size)
     return [int(n) for n in sizes.most_common(1)[0][0].split('x')] if sizes else None
 
+def _of_chips(chips, size):
+    "What scenes ask of the training chips: ground size in metres of a side, and the values of their pixels by band."
+    import numpy as np
+    from planet.amazon import CHIP_SIZE, PIXEL_METRES, is_competition_vocab
+    from planet.images import decode_file, in_threads
+    from planet.rasters import chip_ground
+    # a sample of all chips, so that the models of all folds say the same
+    some = chips.paths[::-(-len(chips)//SEEN)]
+    found = [p for p in in_threads(lambda path: decode_file(path, size, chips.limits)[0], some) if p is not None]
+    metres = chip_ground(some[:9]) or (CHIP_SIZE*PIXEL_METRES if is_competition_vocab(chips.vocab) else None)
+    if not found: return dict(metres=metres)
+    seen = np.concatenate([p[:, ::3, ::3].reshape(len(p), -1) for p in found], 1)
+    p1, p99 = np.percentile(seen, (1, 99), axis=1).round(1).tolist()
+    return dict(metres=metres, values=dict(mean=seen.mean(1).round(2).tolist(), p1=p1, p99=p99, chips=len(found)))
+
 def _fitted(calibration): # a `Calibrator`, or `None`
     if calibration: return {k: [float(o) for o in getattr(calibration, k)] for k in ('slope', 'bias')}
 
@@ -217,7 +233,7 @@ def save_model(folder, # to make, or to replace
         vocab=vocab, kind='classes' if single else 'tags', activation=_activation(learn.loss_func, single, vocab),
         exclusive=list(getattr(result, 'exclusive', None) or []), rule=rule.facts(), calibration=fitted,
         input=dict(size=learn.settings['size'], bands=list(chips.bands or ('red', 'green', 'blue')),
-                   pixels=_usual_pixels(chips),
+                   pixels=_usual_pixels(chips), **_of_chips(chips, learn.settings['size']),
                    limits=None if chips.limits is None else [[float(v) for v in o] for o in chips.limits]),
         bs=learn.dls.valid.bs, scores=result.scores, headline=result.headline(), trained_on=of | trained_on,
         tags={str(t): {k: None if v != v else float(v) for k, v in row.items()} for t, row in result.table.iterrows()}

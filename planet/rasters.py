@@ -10,8 +10,8 @@ import numpy as np
 from planet.bands import band_name
 from planet.cli import UserError, near_names
 
-__all__ = ['GDAL', 'INSTALL', 'check_installed', 'Raster', 'open_raster', 'Reader', 'find_bands', 'overview',
-           'stretch', 'odd_range']
+__all__ = ['GDAL', 'INSTALL', 'RGB', 'check_installed', 'Raster', 'open_raster', 'Reader', 'find_bands', 'overview',
+           'stretch', 'odd_range', 'unlike_values', 'chip_ground']
 
 INSTALL = "pip install 'planet-chips[geo]' (from a checkout: pip install -e '.[geo]')"
 CACHE = 128*2**20
@@ -254,3 +254,29 @@ def odd_range(sample, # uint8 pixels `(bands, n)`, as the model is to see them
             f'{clipped:.0%} of the values at an end of the range' if clipped > .25 else '')
     return said and (f"its values are unlike the training chips': {said} (2nd, 50th and 98th percentile of 0 to 255: "
                      f"{', '.join(f'{a:.0f} {b:.0f} {c:.0f}' for a, b, c in zip(low, middle, high))})")
+
+def unlike_values(sample, # as in `odd_range`
+                  values:dict, # of the training chips, as a model folder keeps them: `mean`, `p1`, `p99` of each band
+                  names, # of the bands
+                 ) -> str: # a line, or ''
+    "Which bands of a scene have pixel values unlike the training chips': outside of their range, or nearly flat."
+    said = []
+    for band, name, mean, low, high in zip(sample, names, values['mean'], values['p1'], values['p99']):
+        if not band.size: continue
+        least, most = np.percentile(band, (1, 99))
+        outside = ((band < low - 3) | (band > high + 3)).mean() # of the training chips themselves: under 2 %
+        if outside > .25 or most - least < .05*(high - low):
+            said.append(f'{name} {least:.0f} to {most:.0f} with a mean of {band.mean():.0f}, in training '
+                        f'{low:.0f} to {high:.0f} with {mean:.0f}')
+    return said and f"its values are unlike the training chips' (of 0 to 255): {'; '.join(said)}" or ''
+
+def chip_ground(paths, # image files of chips
+               ) -> float|None: # metres
+    "Ground size of a side of GeoTIFF chips by their georeference; `None` where they have none, or differ."
+    found = []
+    for path in paths:
+        if Path(path).suffix.lower() not in ('.tif', '.tiff'): return None
+        try: raster = open_raster(path)
+        except UserError: return None # no place, or no rasterio
+        found.append(min(raster.height, raster.width)*float(np.sqrt(np.prod(raster.metres))))
+    if found and max(found) <= 1.05*min(found): return round(float(np.median(found)), 1)

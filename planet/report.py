@@ -9,6 +9,7 @@ from PIL import Image
 from planet import page, plots, result_plots
 from planet.figures import shown_bands
 from planet.gradcam import grad_cam
+from planet.grouped import grouped_table
 from planet.results import ClassResult, TagsResult
 from planet.run_files import Missing, read_run
 
@@ -58,7 +59,8 @@ def scores(run):
     table = page.table(['score', 'this run', 'best constant', '95 % interval'],
                        [(label, number(v), number(b), f'{i[0]:.3f} to {i[1]:.3f}' if i else '–')
                         for _, label, v, b, i in rows])
-    if covers := run.record.get('statement'): table += _p(covers)
+    covers, grouped = run.record.get('statement'), run.record.get('grouped')
+    table += f"<div>{_p(covers or '')}{page.table(*grouped_table(grouped)) if grouped else ''}</div>"
     drawn = [r[1:] for r in rows if r[2] is not None and 0 <= r[2] <= 1 and 'loss' not in r[0]]
     if not drawn: return table
     return page.figures((result_plots.score_intervals(drawn, WIDTH), 'Scores with their intervals, and what each has '
@@ -245,7 +247,7 @@ def options(run):
 
 def environment(run):
     "Data, device, weights, versions and times."
-    skipped = 'experiment', 'name', 'status', 'command', 'options', 'scores', 'rule', 'warnings', 'error'
+    skipped = 'experiment', 'name', 'status', 'command', 'options', 'scores', 'rule', 'warnings', 'error', 'grouped'
     data = {k if k in ('train', 'valid') else f'data {k}': v for k, v in (run.record.get('data') or {}).items()}
     return _facts({k: v for k, v in run.record.items() if k not in (*skipped, 'data')} | data)
 

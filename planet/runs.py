@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError, say
 from planet.distributed import scratch
+from planet.grouped import grouped_lines
 from planet.locks import locked
 from planet.model_files import cannot_be_saved, save_model
 from planet.process import ignored_signals, plain_text
@@ -220,6 +221,7 @@ class Run:
         if self.saved: self.checkpoints.resume(self.saved, learn)
         if self.options.get('resume'):
             say(f'resume: {self.path} goes on from {self.saved.name if self.saved else "its start"}')
+        self.splits = [split] if split else []
         self.learn, self.chips = learn, chips # from here on the end of the run is recorded
         weights = getattr(learn, 'weights', None)
         if weights == 'none': self.warn('training starts from random weights: expect much lower scores', shown=False)
@@ -230,7 +232,7 @@ class Run:
         self.update(status='running', data=facts, device=device_facts(learn.dls.device), weights_used=weights,
                     weights_fingerprint=weights_fingerprint(learn.model))
 
-    def finish(self, learn, result, history=None, things='chips'):
+    def finish(self, learn, result, history=None, things='chips') -> list[str]: # lines on the groups of chips, if any
         "Save what a trained learner reached: history, probabilities, scores and model first, then the figures."
         from planet import plots
         from planet.report import write_report
@@ -238,10 +240,12 @@ class Run:
         self.write_history() if history is None else self.table('history', history, index=False)
         self.result(result)
         self.model(learn, result)
+        grouped = grouped_lines(self, result, *self.splits)
         if history is not None: self.figure('losses', plots.loss_curves, history, things)
         for name, draw, *args in result.figures(learn.dls): self.figure(name, draw, *args)
         self.update(status='done') # as the page says; whatever still goes wrong changes it
         self.attempt('report.html', write_report, self.path, learn, self.chips, result)
+        return grouped
 
     def result(self, result, # from `planet.results.evaluate`
                name:str='validation', # of the table of probabilities

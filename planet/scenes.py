@@ -12,7 +12,7 @@ import pandas as pd
 from .amazon import CHIP_SIZE, PIXEL_METRES
 from .cli import UserError, say
 from .engines import Journal
-from .rasters import find_bands, odd_range, open_raster, overview, stretch
+from .rasters import RGB, find_bands, odd_range, open_raster, overview, stretch, unlike_values
 from .scene_files import WRITERS, TaggedScene, check_outputs
 from .scene_jobs import Job, tag_jobs
 from .tiffs import scale_bands
@@ -30,6 +30,11 @@ def _resolution(raster, window, metres, size):
     if size > 1.5*min(window): line += '; enlarged, so that details which the model looks for may be missing'
     return line
 
+def _unlike(seen, tagger):
+    "A line where pixels, as the model is to see them, are unlike its training chips', or unlike photographs at all."
+    values = (tagger.facts.get('input') or {}).get('values')
+    return unlike_values(seen, values, tagger.bands or RGB) if values else odd_range(seen)
+
 # %% ../nbs/05_scenes.ipynb #plan-scene
 def plan_scene(tagger, path, overlap=0., bs=64, scale=None, bands=None, metres=0., empty=.9) -> Plan: # of `tag_scene`
     "Read what a scene is, and decide how it is tagged; `UserError` where it cannot be"
@@ -46,8 +51,9 @@ def plan_scene(tagger, path, overlap=0., bs=64, scale=None, bands=None, metres=0
     if raster.height < window[0] or raster.width < window[1]:
         notes.append(f'{raster.path} has {raster.width} x {raster.height} pixels, less than a window: mirrored to fill '
                      'it, and marked as padded')
-    if not sample.size: notes.append(f'warning: {raster.path} seems to hold no measurement at all')
-    if odd := odd_range(seen): notes.append(f'warning: {raster.path}: {odd}; `scale` percentile or LOW:HIGH may help')
+    if not sample.size: notes.append(f'WARNING: {raster.path} seems to hold no measurement at all')
+    if odd := _unlike(seen, tagger):
+        notes.append(f'WARNING: {raster.path}: {odd}; `scale` percentile or LOW:HIGH may help')
     return Plan(raster, bands, make_grid(raster, window, overlap), limits, tagger.size, len(tagger.vocab), bs, empty,
                 tuple(notes))
 
@@ -108,7 +114,7 @@ def _planned(tagger, path, folder, endings, resume, overwrite, how):
         folder.mkdir(parents=True, exist_ok=True)
         check_outputs(outs, path, overwrite or resume)
     except UserError as e: return 'failed', str(e)
-    say(*(n for n in made.plan.notes if n.startswith('warning')))
+    say(*(n for n in made.plan.notes if n.startswith('WARNING')))
     return made, ''
 
 # %% ../nbs/05_scenes.ipynb #tag-scenes

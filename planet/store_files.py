@@ -19,7 +19,7 @@ from planet.locks import locked
 __all__ = ['store_folder', 'free_disk', 'make_room', 'open_file']
 
 VERSION = 2 # of the format, and of how chips are decoded
-DAYS = 60 # a store that was not opened for so long is removed when another is built
+DAYS = 60 # what was not used for so long is removed from the cache when something else goes there
 JUST_NOW = 2e9 # nanoseconds: a file that changed so shortly before it was read may have changed again unnoticed
 
 def store_folder(paths, size, limits, # as in `planet.store.ChipStore`
@@ -41,10 +41,10 @@ def free_disk(folder) -> int:
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     return shutil.disk_usage(there).free
 
-def make_room(folder, # of the store that is to be built
-              need:int, # bytes
+def make_room(folder, # of the cache, that is to be filled: of decoded chips, or of features
+              need:int=0, # bytes
              ) -> bool: # whether there is room now, and a tenth to spare
-    "Remove stores that were not used for long, and older ones first while the disk has too little room."
+    "Remove the folders beside one that were not used for 60 days, and older ones first while the disk has no room."
     others = [f for f in folder.parent.glob('*') if f.is_dir() and f != folder] if folder.parent.is_dir() else []
     for old in sorted(others, key=_last_use):
         if time.time() - _last_use(old) < DAYS*24*3600 and free_disk(folder) > 1.1*need: break

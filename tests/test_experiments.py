@@ -83,9 +83,16 @@ def test_a_tagger_on_real_chips(tmp_path, real_chips, real_weights):
     assert record['data']['chips'] == 1000 and record['scores']['f2'] > record['scores']['f2_baseline'] + .08
 
 def test_the_weather(tmp_path, drawn):
-    weather_resnet18.main(data=str(drawn), weights='none', size=32, epochs=1, freeze_epochs=0, out=str(tmp_path))
-    record, folder = check_record(tmp_path, 'weather_resnet18', {'accuracy', 'accuracy_baseline', 'valid_loss'},
+    names = find_chips(drawn).table.image_name
+    groups = tmp_path/'groups.csv' # pairs, which the split parts
+    pd.DataFrame(dict(image_name=names, group=np.arange(len(names))//2)).to_csv(groups, index=False)
+    weather_resnet18.main(data=str(drawn), weights='none', size=32, epochs=1, freeze_epochs=0, out=str(tmp_path/'runs'),
+                          groups=str(groups), split='ungrouped')
+    record, folder = check_record(tmp_path/'runs', 'weather_resnet18', {'accuracy', 'accuracy_baseline', 'valid_loss'},
         {*ANY, 'classes.csv'})
+    beside = record['grouped']['beside_training']
+    line = f"<td class=\"text\">one of their group is in the training set</td><td class=\"number\">{beside['chips']}<"
+    assert beside['chips'] > 0 and line in (folder/'report.html').read_text()
     assert pd.read_csv(folder/'classes.csv', index_col=0).to_numpy().sum() == record['data']['valid']
 
 def test_experiments_share_folds(tmp_path, drawn, capsys):

@@ -1,5 +1,7 @@
 "Models from their settings; the frozen recipe: features computed once, a head trained on them, one model on pixels."
 import json
+import os
+import time
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,6 +136,27 @@ def test_an_interrupted_computation_goes_on_with_the_next_view(dls, chips, store
     kept = next(tmp_path.rglob('view-0.npy'))
     kept.write_bytes(kept.read_bytes()[:-100]) # a disk that failed
     assert torch.equal(pooled_features(learn, paths, store, 2, bs=10, cache=tmp_path)[0], x)
+
+def test_features_that_were_not_used_for_60_days_are_removed(dls, chips, store, tmp_path):
+    learn = tagger(dls)
+    def kept(n):
+        pooled_features(learn, chips.paths[:n], store, 1, cache=tmp_path)
+        return set((tmp_path/'features').iterdir())
+    def aged(folder, days): os.utime(folder, (time.time() - days*24*3600,)*2)
+    first, = kept(4)
+    aged(first, 61)
+    assert kept(4) == {first} and first.stat().st_mtime > time.time() - 3600, 'they were used'
+    both = kept(5)
+    aged(first, 59)
+    assert kept(5) == kept(5) == both
+    aged(first, 61)
+    assert kept(5) == both, 'nothing new goes there'
+    assert first not in kept(6) and both - {first} < kept(6)
+
+def test_pixels_are_gathered_by_batch(dls, chips, store, tmp_path, monkeypatch):
+    def one(self, chip): raise AssertionError('a chip at a time')
+    monkeypatch.setattr(ChipStore, '__getitem__', one)
+    assert len(pooled_features(tagger(dls), chips.paths[:4], store, 1, cache=tmp_path)[0]) == 4
 
 def test_a_cache_that_cannot_be_written_is_a_warning(dls, chips, store, tmp_path, capsys):
     (tmp_path/'features').write_text('a file in the way')
@@ -348,7 +371,9 @@ def test_folds_share_the_features(tmp_path, drawn, monkeypatch):
 
 def test_four_bands(dls, chips, store, tmp_path):
     "Images of any number of channels, as GeoTIFFs give them."
-    class Bands(dict): size = 32
+    class Bands(dict):
+        size = 32
+        def gather(self, chips): return torch.stack([self[c] for c in chips])
     rng = torch.Generator().manual_seed(0)
     bands = Bands({p: torch.randint(0, 256, (4, 32, 32), dtype=torch.uint8, generator=rng) for p in chips.paths[:6]})
     learn = tagger(dls)

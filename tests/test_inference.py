@@ -64,6 +64,16 @@ def test_a_tagger_gives_the_tags_that_were_scored(trained, tmp_path, by):
     assert tagger.facts['headline']['value'] == result.scores['f2']
     assert tagger.facts['headline']['interval'] == result.scores['f2_interval']
 
+def test_it_says_what_the_training_chips_measure_and_which_values_they_have(saved, trained):
+    said = Tagger.load(saved).facts['input']
+    assert said['metres'] == pytest.approx(256*3.7) # the competition's
+    pixels = ChipStore(trained.chips.paths, SIZE).pixels.float()
+    assert said['values']['chips'] == len(pixels) == 60
+    assert said['values']['mean'] == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1.5)
+    for name, share in (('p1', .01), ('p99', .99)): # measured on every third row and column
+        edges = [band.flatten().quantile(share).item() for band in pixels.unbind(1)]
+        assert said['values'][name] == pytest.approx(edges, abs=6)
+
 def test_it_is_loaded_in_another_process_by_path_alone(saved, trained, tmp_path):
     code = ('import sys, torch; from planet.inference import Tagger, tag_stream\n'
             't = Tagger.load(sys.argv[1]); print(torch.cat([p for _, p, _ in tag_stream(t, sys.argv[2:])]).tolist())')

@@ -31,6 +31,7 @@ from planet.metrics import (
     tag_table,
     threshold_curve,
 )
+from planet.resampling import few_differ
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 12), c=st.integers(1, 7),
@@ -205,15 +206,30 @@ def test_thresholds_of_constant_probabilities(fill):
 def test_compare_decisions():
     probs, targs = draw(600, 6, 4)
     t = compare_decisions(probs, targs, list('abcdef'), exclusive=['e', 'f'], n=200)
-    assert t.columns.tolist() == 'f2 low high diff diff_low diff_high'.split()
+    assert t.columns.tolist() == 'f2 low high diff diff_low diff_high differ note'.split()
     close(t.f2['threshold 0.2'], fbeta(probs, targs, sigmoid=False))
     close(t.f2['decide'], fbeta_per_chip(decide(probs), targs).mean())
     close(t.f2['one threshold, cross-fitted'], crossfit_fbeta(probs, targs, best_threshold).score)
     close(t.f2['thresholds per tag, cross-fitted'], crossfit_fbeta(probs, targs).score)
     close(t.f2 - t.f2['threshold 0.2'], t['diff'])
-    assert (t.low <= t.f2).all() and (t.f2 <= t.high).all() and (t.loc['threshold 0.2', 'diff':] == 0).all()
+    assert (t.low <= t.f2).all() and (t.f2 <= t.high).all() and (t.loc['threshold 0.2', 'diff':'differ'] == 0).all()
     pd.testing.assert_frame_equal(t, compare_decisions(probs, targs, list('abcdef'), exclusive=[4, 5], n=200))
     assert not any('exclusive' in r for r in compare_decisions(probs, targs, n=50).index)
+
+@pytest.mark.parametrize('n', [49, 50])
+def test_rules_that_differ_on_few_chips_have_a_note(n):
+    probs, targs = draw(200, 4)
+    targs[:, 0] = True
+    probs[:] = torch.where(targs, .9, .01) # all rules agree
+    probs[:n], targs[:n] = torch.tensor([.9, .1, .1, .01]), torch.tensor([1, 0, 0, 0]) == 1 # `decide` takes one tag
+    t = compare_decisions(probs, targs, thresh=.05, n=50)
+    assert (t.differ['decide'], t.differ['threshold 0.05']) == (n, 0)
+    assert t.note['decide'] == few_differ(n, 200) and ('differ on 49 of 200' in t.note['decide']) == (n == 49)
+    assert not t.note['threshold 0.05']
+    one = crossfit_fbeta(probs, targs, best_threshold)
+    each = probs > one.thresh[one.fold][:, None].float() # at the threshold of the chip's fold
+    assert torch.equal(one.pred, each)
+    assert t.differ['one threshold, cross-fitted'] == (each != (probs > .05)).any(1).sum()
 
 def test_import_is_light():
     import subprocess
@@ -247,7 +263,8 @@ def test_a_device_without_float64_agrees():
             close(crossfit_calibrate(p, t, fit).cpu(), crossfit_calibrate(probs, targs, fit))
         close(calibration_error(p, t), calibration_error(probs, targs))
         close(reliability(p, t, range(6)), reliability(probs, targs, range(6)))
-        close(compare_decisions(p, t, exclusive=group, n=9), compare_decisions(probs, targs, exclusive=group, n=9))
+        a, b = (compare_decisions(*of, exclusive=group, n=9).drop(columns='note') for of in ((p, t), (probs, targs)))
+        close(a, b)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
 def test_gpu_agrees():
@@ -259,4 +276,5 @@ def test_gpu_agrees():
     close(best_thresholds(p, t).cpu(), best_thresholds(probs, targs))
     close(crossfit_fbeta(p, t).score, crossfit_fbeta(probs, targs).score)
     close(crossfit_calibrate(p, t).cpu(), crossfit_calibrate(probs, targs), 1e-5)
-    close(compare_decisions(p, t, exclusive=[1, 2], n=9), compare_decisions(probs, targs, exclusive=[1, 2], n=9), 1e-4)
+    a, b = (compare_decisions(*of, exclusive=[1, 2], n=9) for of in ((p, t), (probs, targs)))
+    close(a.loc[:, :'diff_high'], b.loc[:, :'diff_high'], 1e-4)

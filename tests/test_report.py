@@ -97,6 +97,21 @@ def test_scores_come_first_with_baselines_and_intervals(run, result):
     assert '{:.3f} to {:.3f}'.format(*s['f2_interval']) in found.said('scores')
     assert f"F2 at 0.3: {s['f2']:.3f}" in found.said('') and '60 validation chips' in found.said('')
 
+def test_the_score_with_and_without_neighbours_in_training(run):
+    assert 'one of their group' not in Page(write_report(run)).said('scores')
+    facts = json.loads((run/'record.json').read_text())
+    parts = dict(beside_training=dict(chips=1200, mean=.91234, interval=[.9, .92]),
+                 apart=dict(chips=7, mean=.85, interval=None))
+    def said(**grouped):
+        (run/'record.json').write_text(json.dumps(facts | dict(grouped=dict(score='F2', split={}, **grouped))))
+        found = Page(write_report(run))
+        assert 'grouped' not in found.said('environment')
+        return found.said('scores')
+    table = said(**parts)
+    assert 'group is in the training set 1,200 0.9123 0.900 to 0.920 none of their group is 7 0.8500 –' in table
+    parts['beside_training'] = dict(chips=0, mean=None, interval=None)
+    assert 'group is in the training set 0 – –' in said(**parts)
+
 @pytest.mark.parametrize('interval,words', [
     ((.6, .8), 'has 0.500, below the interval.'), ((.4, .8), 'has not been shown to be better than an answer that'),
     ((.3, .4), 'is worse than an answer that')])

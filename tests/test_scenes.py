@@ -23,7 +23,7 @@ from planet import scene_jobs
 from planet.areas import cell_areas, true_share, validation_counts
 from planet.cli import UserError
 from planet.images import open_chip
-from planet.rasters import open_raster, placed
+from planet.rasters import chip_ground, open_raster, placed
 from planet.scenes import plan_scene, tag_scene
 from planet.windows import Grid, Plan, ground_window, make_grid, to_chip, window_pixels
 
@@ -133,14 +133,41 @@ def test_values_unlike_the_training_chips(tmp_path, capsys):
         tag_scene(Colours(), path)
     for scale in ('percentile', '0:255', (0, 255), ((0, 0, 0), (255, 255, 255))):
         assert (tag_scene(Colours(), path, scale=scale).tags == truth.reshape(-1, 3)).all()
-    assert 'warning' not in capsys.readouterr().out
+    assert 'WARNING' not in capsys.readouterr().out
     tag_scene(Colours(), path, scale='fixed') # of 65,535
-    assert 'warning' in (said := capsys.readouterr().out) and 'nearly black' in said
+    assert 'WARNING' in (said := capsys.readouterr().out) and 'nearly black' in said
     for wrong in ('5:1', 'abc', '1:2:3', 'nan:3'):
         with pytest.raises(UserError, match='`scale`.* is no range'): tag_scene(Colours(), path, scale=wrong)
     tagger = Colours()
     tagger.limits = [[0, 0, 0], [255, 255, 255]] # a model of many bits has its own range
     assert (tag_scene(tagger, path).tags == truth.reshape(-1, 3)).all()
+
+def test_values_are_compared_with_those_of_the_training_chips(tmp_path, capsys):
+    path, _ = plant(tmp_path/'s.tif')
+    def said(low, high, **how):
+        tagger, n = Colours(), len(VOCAB)
+        tagger.facts = Colours.facts | dict(input=dict(values=dict(mean=[(low + high)/2]*n, p1=[low]*n, p99=[high]*n)))
+        tag_scene(tagger, path, **how)
+        return ' '.join(line for line in capsys.readouterr().out.splitlines() if 'WARNING' in line)
+    assert not said(20, 220) and not said(30, 210) # about the planted ones: 40 and 200, and noise
+    odd = said(20, 120) # half of the scene is brighter
+    assert "unlike the training chips' (of 0 to 255): red 2" in odd and 'in training 20 to 120 with 70' in odd
+    assert 'blue' in said(20, 220, scale='0:5000') # too dark, though within the range of photographs
+    one = Colours()
+    one.facts = Colours.facts | dict(input=dict(values=dict(mean=[120]*3, p1=[20]*3, p99=[220, 220, 120])))
+    notes = ' '.join(plan_scene(one, path).notes)
+    assert 'blue 20' in notes and 'red 20' not in notes
+
+def test_the_ground_size_of_geotiff_chips(tmp_path):
+    def chip(name, metres, n=40, crs='EPSG:32720'):
+        place = rasterio.Affine(metres, 0, 5e5, 0, -metres, 9.6e6)
+        return write(tmp_path/name, np.full((3, n, n + 2), 90, np.uint8), crs, place, tiled=False)
+    a, b, other = chip('a.tif', 10), chip('b.tif', 10), chip('c.tif', 20)
+    assert chip_ground([a, b]) == pytest.approx(400, rel=.01) and chip_ground([chip('d.tif', 20, 20)]) > 395
+    assert chip_ground([a, other]) is None and chip_ground([a.with_suffix('.jpg')]) is None and chip_ground([]) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert chip_ground([a, chip('e.tif', 10, crs=None)]) is None
 
 def test_another_resolution_is_said(tmp_path, capsys):
     def place(metres): return rasterio.Affine(metres, 0, 5e5, 0, -metres, 9e6)

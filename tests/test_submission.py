@@ -21,7 +21,7 @@ from planet.splits import random_split
 from planet.store import ChipStore
 from planet.submission import check_submission, sample_names, send, write_submission
 from planet.tools.submit import submit
-from planet.tools.tag import tag_images
+from planet.tools.tag import tag_command, tag_images
 
 NAMES = ['test_0', 'test_1', 'file_0', 'test_2']
 GIVEN = dict(out='', overwrite=False, resume=False, bs=4, workers=1, upload='')
@@ -88,6 +88,37 @@ def test_a_submission_has_the_samples_rows_in_its_order(tagger, test_set, tmp_pa
     assert '4 rows, checked' in capsys.readouterr().out
     fails(build, tagger, test_set, words='submission.csv exists')
     build(tagger, test_set, overwrite=True)
+
+def test_a_finished_one_is_gone_on_with(tagger, test_set, kaggle, tmp_path, monkeypatch, capsys):
+    build(tagger, test_set)
+    out, work = tmp_path/'work'/'submission.csv', tmp_path/'work'/'submission-probabilities.csv'
+    before = out.read_bytes(), work.read_bytes()
+    def nothing(*args, **kwargs): raise AssertionError('tagged again')
+    def again(**options):
+        return submit(tagger, {**GIVEN, 'submission': str(test_set), 'resume': True, **options}, nothing, len(NAMES))
+    out.unlink() # the disk was full
+    again()
+    assert (out.read_bytes(), work.read_bytes()) == before
+    again(upload='went off line')
+    again(upload='went off line') # is not sent twice
+    assert len(kaggle.submissions) == 1 and 'was sent before' in capsys.readouterr().out
+    with monkeypatch.context() as other: # the same chips, another model
+        real = tagger.probabilities
+        other.setattr(tagger, 'probabilities', lambda pixels: 1 - real(pixels))
+        fails(again, words='is of another model or of other chips: `overwrite` it')
+    work.write_text(work.read_text().replace('test_1', 'test_9'))
+    fails(again, words='is of another model or of other chips')
+    work.write_text(''.join(work.read_text().splitlines(keepends=True)[:-1]))
+    fails(again, words='lacks 1 test chips, which could not be read: `overwrite` it')
+
+def test_resume_is_asked_of_the_submission_and_not_of_its_name(tagger, test_set, tmp_path):
+    build(tagger, test_set)
+    def call(**options):
+        given = dict(model=str(tagger.folder), runs='runs', inputs=[], html='', recall='', export='', serve=False,
+                     engine='torch')
+        tag_command({**GIVEN, **given, 'submission': str(test_set), 'out': 'submission.csv', **options})
+    fails(call, words='submission.csv exists')
+    fails(call, resume=True, words='the competition has 61,191') # these are four
 
 def test_what_is_missing_is_told_before_anything_is_tagged(tagger, test_set, tmp_path):
     (test_set/'test-jpg-additional'/'file_0.jpg').unlink()

@@ -3,6 +3,7 @@ import csv
 import hashlib
 import json
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from planet.cli import UserError, say
 from planet.records import read_record
@@ -11,6 +12,8 @@ from planet.tag_files import check_output
 
 __all__ = ['submit']
 
+COMPARED = 8 # chips that are tagged again when a finished table is gone on with
+
 def _note(record, facts):
     "Add a submission to a run's record: whole or as it was."
     said = read_record(record.parent).facts
@@ -18,6 +21,31 @@ def _note(record, facts):
     part = record.with_name('.record.json')
     part.write_text(json.dumps(said, indent=2, default=str) + '\n', encoding='utf-8')
     part.replace(record)
+
+def _was_finished(tagger, chips, work):
+    "Whether an earlier call tagged all chips; `UserError` where its table is not of this model and these chips."
+    import torch
+    # the beginning of a newer one
+    if not work.exists() or work.with_name(f'.{work.name}.part').exists(): return False
+    some = list(islice(chips, COMPARED))
+    with open(work, newline='', encoding='utf-8') as f:
+        rows = list(islice(table := csv.DictReader(f), COMPARED))
+        missing = len(chips) - len(rows) - sum(1 for _ in table)
+    if missing > 0: raise UserError(f'{work} lacks {missing:,} test chips, which could not be read: `overwrite` it')
+    probs = tagger.probabilities(torch.stack([tagger.open(file) for _, file in some])).cpu()
+    try: told = torch.tensor([[float(row[tag]) for tag in tagger.vocab] for row in rows])
+    except (KeyError, TypeError, ValueError): told = probs[:0] # other tags, or a row that was cut short
+    same = told.shape == probs.shape and torch.allclose(told, probs, rtol=0, atol=.01)
+    if not same or [r['file'] for r in rows] != [n for n, _ in some] or \
+       [r['tags'].split() for r in rows] != tagger.tags(probs):
+        raise UserError(f'{work} is of another model or of other chips: `overwrite` it, or name a new `out`', 'resume')
+    say(f'{work}: all chips were tagged before')
+    return True
+
+def _sent_before(record, digest):
+    "What Kaggle said of a file that this run has sent already, or `None`."
+    told = read_record(record.parent).facts.get('submissions', []) if record.is_file() else []
+    return next((s for s in told[::-1] if s.get('sha256') == digest and s.get('status') == 'complete'), None)
 
 def submit(tagger, # `Tagger`
            o:dict, # options of `planet-tag`
@@ -30,7 +58,9 @@ def submit(tagger, # `Tagger`
     names = sample_names(o['submission'], rows)
     chips, work = TestChips(o['submission'], names), out.with_name(f'{out.stem}-probabilities.csv')
     if not o['resume']: check_output(work, o['overwrite'])
-    _, bad, _ = tag_images(tagger, chips, work, o['bs'], o['workers'], o['resume'], given=[o['submission']])
+    bad = 0
+    if not (o['resume'] and _was_finished(tagger, chips, work)):
+        _, bad, _ = tag_images(tagger, chips, work, o['bs'], o['workers'], o['resume'], given=[o['submission']])
     if bad: raise UserError(f'{bad} test chips cannot be read, so no submission was written: fetch them again')
     weather, exact, counts = tagger.exclusive, bool(tagger.facts['rule'].get('one')), {}
     def pairs():
@@ -42,11 +72,13 @@ def submit(tagger, # `Tagger`
     if weather and (other := len(names) - counts.get(1, 0)):
         say(f'{other:,} rows have no weather tag or several, as the decision rule allows')
     if not o['upload']: return None
+    digest, record = hashlib.sha256(Path(path).read_bytes()).hexdigest(), tagger.folder.parent/'record.json'
+    if o['resume'] and (sent := _sent_before(record, digest)):
+        return say(f"{path} was sent before, {sent['time']}: public score {sent.get('public_score') or '-'}")
     found = send(path, o['upload'])
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     facts = dict(time=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), message=o['upload'], file=str(path),
                  sha256=digest) | found
     say(f"Kaggle: {found['status']}, public score {found.get('public_score') or '-'}, "
         f"private score {found.get('private_score') or '-'}")
-    if (record := tagger.folder.parent/'record.json').is_file(): _note(record, facts)
+    if record.is_file(): _note(record, facts)
     return None

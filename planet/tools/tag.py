@@ -168,7 +168,8 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
-    for out in outs if not paths else (): check_output(out, o['overwrite'], o['resume']) # of scenes: there
+    # those of scenes and submissions: there
+    for out in outs if not paths and not o['submission'] else (): check_output(out, o['overwrite'], o['resume'])
     if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
         raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
