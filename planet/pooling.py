@@ -2,7 +2,7 @@
 from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
-from planet.gradcam import as_map, body_stages
+from planet.gradcam import Bodies, as_map, body_stages
 
 __all__ = ['recorded', 'pool', 'find_stages', 'PooledNet', 'pooled_net', 'FeatureHead']
 
@@ -37,7 +37,11 @@ def find_stages(
 ) -> list: # names of modules, the last stage last
     """Find the last stages of a body: the last module whose feature map has its number of rows, for each number.
 
-    A body without such maps, a transformer of tokens, has one stage: the body itself, whose name is ''. """
+    A body without such maps, a transformer of tokens, has one stage: the body itself, whose name is ''. Of several
+    bodies that are joined, the last stages of each. """
+    for name, joined in body.named_modules():
+        if isinstance(joined, Bodies):
+            return [f'{name}.{i}.{o}'.strip('.') for i, one in enumerate(joined) for o in find_stages(one, x, stages)]
     names, found = {m: n for n, m in body.named_modules()}, {}
     def keep(layer, inputs, output):
         features = as_map(output, x)
