@@ -33,9 +33,7 @@ class JoinedBody(Bodies):
         self.register_buffer('scale', std[0]/std)
         self.register_buffer('shift', (mean[0] - mean)/std)
     def forward(self, x):
-        x = x.as_subclass(torch.Tensor)
-        return torch.cat([pool(body(x*scale + shift), x)
-                          for body, scale, shift in zip(self, self.scale, self.shift)], 1)
+        return torch.cat([pool(body(x*self.scale[i] + self.shift[i]), x) for i, body in enumerate(self)], 1)
 
 class Joined:
     "What `planet.backbones.JoinedBackbone` does otherwise than a `Backbone` of one network."

@@ -1,6 +1,7 @@
 "A network whose head sees the pooled feature maps of several stages of its body, and how to find those stages."
 from contextlib import contextmanager, nullcontext
 import torch
+from fastai.torch_core import TensorBase
 from torch import nn
 from planet.gradcam import Bodies, as_map, body_stages
 
@@ -24,7 +25,8 @@ def pool(
     x:torch.Tensor, # the images that it was computed from
 ) -> torch.Tensor: # fp32, `(n, features)`
     "Maximum and average of a feature map, beside one another; what is pooled already stays as it is."
-    output = output.as_subclass(torch.Tensor).float()
+    if isinstance(output, TensorBase): output = output.as_subclass(torch.Tensor) # others `torch.export` may trace
+    output = output.float()
     if output.ndim == 2: return output
     found = as_map(output, x) if output.ndim == 4 else output.transpose(1, 2)[..., None]
     if found is None: found = output # of another shape than the image: rows and columns come last, as in torch
