@@ -19,6 +19,7 @@ from planet.inference import Tagger
 from planet.learner import build_model, chip_learner
 from planet.losses import BinaryCrossEntropyLoss
 from planet.model_files import save_model
+from planet.pooling import find_stages
 from planet.results import evaluate
 from planet.splits import random_split
 
@@ -50,6 +51,13 @@ def with_frozen_head(learn, chips, store, cache):
     install_head(learn, head, stages)
     learn.dihedral_views.views = 2
     return x, stages, predict_head(head, x)
+
+@pytest.fixture(params=['resnet18', BOTH])
+def exported_net(request, dls):
+    learn = tagger(dls, request.param)
+    stages = find_stages(learn.model[0], torch.rand(2, 3, 32, 32).to(dls.device))
+    features = 3072 if '+' in request.param else 1536
+    return build_model(request.param, 5, size=32, stages=stages, features=features)
 
 # ---- one network of several
 
@@ -105,6 +113,13 @@ def test_a_model_folder_gives_the_probabilities_that_were_scored(dls, chips, sto
     pixels = torch.stack([store[chips.paths[i]] for i in split.valid])
     np.testing.assert_allclose(loaded.probabilities(pixels), result.probs, atol=1e-5)
     assert result.probs.std(0).max() > .01
+
+def test_a_frozen_model_is_exported(exported_net):
+    "`torch.onnx.export` takes no network whose constants `torch.export` cannot trace."
+    program = torch.export.export(exported_net, (torch.rand(2, 3, 32, 32),))
+    assert not program.constants
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad(): torch.testing.assert_close(program.module()(x), exported_net(x))
 
 def test_grad_cam_explains_by_the_first_body(dls):
     learn = tagger(dls)
