@@ -47,6 +47,7 @@ def main(
     if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
     if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
         raise UserError('kernel is a head on frozen features: add `recipe` frozen', option='head')
+    if o.stock and '+' in o.arch: raise UserError(f'{o.arch}: stock fastai has one network, name one', option='arch')
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
         check_recipe(o) # before chips are decoded

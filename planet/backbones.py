@@ -18,9 +18,19 @@ from fastai.vision.learner import TimmBody, create_body, create_head, has_pool_t
 from torch import nn
 from torchvision.models import get_model_weights
 from planet.callbacks import add_progress
-from planet.weights import colour_positions, fit_state, hub_files, misfits, widen_model, without
+from planet.joined import Joined, part_names
+from planet.weights import (
+    call,
+    colour_positions,
+    fit_state,
+    hub_files,
+    last_layer,
+    models_of,
+    read_weights,
+    widen_model,
+)
 
-__all__ = ['BACKBONES', 'Backbone', 'find_backbone', 'find_arch']
+__all__ = ['BACKBONES', 'Backbone', 'JoinedBackbone', 'find_backbone', 'find_arch']
 
 BACKBONES = {} # your own: name -> a function that builds the network, or a `Backbone` of it
 SEARCH_SECONDS = 5 # for sizes that work
@@ -49,17 +59,6 @@ def find_arch(
 def as_it_is(model):
     "A `cut` that leaves a network whole."
     return model
-
-def call(arch, pretrained=False, **kwargs):
-    "Build a model by a function, in whichever way it takes `pretrained` (fastai's, torchvision's or not at all)."
-    takes = inspect.signature(arch).parameters
-    if 'pretrained' in takes: kwargs['pretrained'] = pretrained
-    elif 'weights' in takes: kwargs['weights'] = 'DEFAULT' if pretrained else None
-    return arch(**kwargs)
-
-def last_layer(model): # -> its name
-    "The classifier: the last linear or convolution layer (squeezenet's is a convolution)."
-    return [n for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
 
 class Backbone:
     """A backbone for transfer learning: how to build it, the normalisation of its weights, channels and sizes.
@@ -173,11 +172,14 @@ class Backbone:
         if features and kwargs.get('custom_head') is None:
             kwargs['custom_head'] = create_head(features, **{**given, 'pool': not pooled})
         learn = vision_learner(dls, **kwargs)
-        if pretrained and (channels != 3 or self.colours != (0, 1, 2)): # fastai gives other bands weights of 0
-            with torch.random.fork_rng([]): widen_model(learn.model, self.body(True, 3, **changes), self.colours)
+        if pretrained and (channels != 3 or self.colours != (0, 1, 2)): self.widen(learn.model, changes)
         add_progress(learn) # loggers ask for `arch`, and `build_model` takes the settings, which JSON can hold
         learn.arch, learn.settings = self.arch, dict(arch=self.key, channels=channels, size=size, **given)
         return learn
+
+    def widen(self, model, changes): # fastai gives bands other than colours weights of 0
+        with torch.random.fork_rng([]): widen_model(model, self.body(True, 3, **changes), self.colours)
+    def read(self, weights): return read_weights(weights) # as `load` takes them
 
     def load(self,
         learn:Learner, size:int, channels:int, # from `learner`, with these
@@ -271,22 +273,17 @@ class TimmBackbone(Backbone):
         read = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
         return read(state, model) if read else state
 
-def models_of(state) -> list: # of names
-    "The torchvision models whose weights `state` could be."
-    fits = []
-    with torch.device('meta'):
-        for arch in (o for o in model_meta if 'weights' in model_meta[o]):
-            model = call(arch)
-            classifier = f'{last_layer(model)}.',
-            if not misfits(*(without(o, classifier) for o in (model.state_dict(), state))): fits.append(arch.__name__)
-    return fits
+class JoinedBackbone(Joined, Backbone):
+    "Several backbones, each with weights and normalisation of its own: their pooled features beside one another."
 
 def find_backbone(
-    arch, # a name (torchvision, timm, `BACKBONES`), a function that builds a model, or a `Backbone`
+    arch, # a name (torchvision, timm, `BACKBONES`; several by +), a function that builds a model, or a `Backbone`
     stats:tuple=None, # mean and standard deviation of each channel; those of the architecture's weights by default
     bands=None, # names of the images' bands (`Chips.bands`), where they are not red, green, blue
 ) -> Backbone:
     "Find a pretrained backbone by name or function; raises `UserError`, with near names, where there is none."
+    if isinstance(arch, str) and '+' in arch:
+        return JoinedBackbone([find_backbone(o, stats, bands) for o in part_names(arch)])
     if bands:
         found = copy(find_backbone(arch, stats))
         found.colours = colour_positions(bands)

@@ -4,14 +4,17 @@
 from contextlib import contextmanager
 import torch
 
-__all__ = ['body_stages', 'as_map', 'feature_layer', 'grad_cam']
+__all__ = ['Bodies', 'body_stages', 'as_map', 'feature_layer', 'grad_cam']
 
 def _plain(x): return x.as_subclass(torch.Tensor) # fastai's `TensorImage` keeps what it is made from
+
+class Bodies(torch.nn.ModuleList):
+    "Several bodies that see the same images: what one of them depends on is shown of the first."
 
 def body_stages(model):
     "The stages of a network's body, and the stages inside those that are sequences (`blocks`, `layers`, `stages`)."
     body = model[0] if isinstance(model, torch.nn.Sequential) else model # fastai's networks are body and head
-    while len(children := list(body.children())) == 1: body = children[0]
+    while len(children := list(body.children())) == 1 or isinstance(body, Bodies): body = children[0]
     return [o for child in children for o in (*(child if isinstance(child, torch.nn.Sequential) else ()), child)]
 
 def as_map(output, x):

@@ -33,7 +33,7 @@ from .divergence import StopOnNaN
 from .metrics import fbeta
 from .optimizer import adam_for
 from .pooling import FeatureHead, pooled_net
-from .weights import is_readable, read_weights, short_timeouts
+from .weights import is_readable, short_timeouts
 
 # %% ../nbs/03_learner.ipynb #base-rates
 def train_targets(
@@ -219,7 +219,7 @@ def chip_learner(
 ) -> Learner: # frozen if it has weights; `learn.weights` says what it started from
     "fastai's `vision_learner` with a prior-bias head, mixed precision and test-time augmentation, for any backbone."
     backbone, (channels, size) = find_backbone(arch), image_shape(dls)
-    state = None if weights in ('auto', 'imagenet', 'none') else read_weights(weights)
+    state = None if weights in ('auto', 'imagenet', 'none') else backbone.read(weights)
     cbs = [Precision(precision), History(), StopOnNaN(), *[DihedralViews()]*tta, *L(kwargs.pop('cbs', None))]
     # fastai would train a frozen body's batch norms, and so go back through all of it: twice the time, no better score
     build = partial(backbone.learner, dls, size, channels, loss_func=loss_func, metrics=metrics, cbs=cbs,

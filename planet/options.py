@@ -57,8 +57,8 @@ def chip_options(
     data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
     label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
-    weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
-    arch:str='resnet50', # backbone, of torchvision or timm
+    weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file (a+b for two)
+    arch:str='resnet50', # backbone, of torchvision or timm; several by + (resnet18+resnet50) have their features joined
     size:str=128, # height and width of a chip, in pixels; several by comma, such as 128,256: one after the other
     bs:int=64, # chips in a batch
     recipe:str='finetune', # finetune; frozen, a head on features computed once; or frozen+finetune, then all layers

@@ -1,8 +1,9 @@
 "A network whose head sees the pooled feature maps of several stages of its body, and how to find those stages."
 from contextlib import contextmanager, nullcontext
 import torch
+from fastai.torch_core import TensorBase
 from torch import nn
-from planet.gradcam import as_map, body_stages
+from planet.gradcam import Bodies, as_map, body_stages
 
 __all__ = ['recorded', 'pool', 'find_stages', 'PooledNet', 'pooled_net', 'FeatureHead']
 
@@ -24,7 +25,8 @@ def pool(
     x:torch.Tensor, # the images that it was computed from
 ) -> torch.Tensor: # fp32, `(n, features)`
     "Maximum and average of a feature map, beside one another; what is pooled already stays as it is."
-    output = output.as_subclass(torch.Tensor).float()
+    if isinstance(output, TensorBase): output = output.as_subclass(torch.Tensor) # others `torch.export` may trace
+    output = output.float()
     if output.ndim == 2: return output
     found = as_map(output, x) if output.ndim == 4 else output.transpose(1, 2)[..., None]
     if found is None: found = output # of another shape than the image: rows and columns come last, as in torch
@@ -37,7 +39,11 @@ def find_stages(
 ) -> list: # names of modules, the last stage last
     """Find the last stages of a body: the last module whose feature map has its number of rows, for each number.
 
-    A body without such maps, a transformer of tokens, has one stage: the body itself, whose name is ''. """
+    A body without such maps, a transformer of tokens, has one stage: the body itself, whose name is ''. Of several
+    bodies that are joined, the last stages of each. """
+    for name, joined in body.named_modules():
+        if isinstance(joined, Bodies):
+            return [f'{name}.{i}.{o}'.strip('.') for i, one in enumerate(joined) for o in find_stages(one, x, stages)]
     names, found = {m: n for n, m in body.named_modules()}, {}
     def keep(layer, inputs, output):
         features = as_map(output, x)

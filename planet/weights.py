@@ -1,13 +1,18 @@
 """Pretrained weights: downloads with short timeouts; state dicts read, checked, stripped and fitted to a model."""
+from planet.cli import UserError, say  # before fastai, whose import it quiets
+
+# isort: split
+import inspect
 import socket
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 import torch
-from planet.cli import UserError, say
+from fastai.vision.learner import model_meta
+from torch import nn
 
 __all__ = ['short_timeouts', 'hub_files', 'is_readable', 'read_weights', 'widen_first', 'widen_model',
-           'colour_positions', 'fit_state', 'misfits', 'without']
+           'colour_positions', 'fit_state', 'misfits', 'without', 'call', 'last_layer', 'models_of']
 
 CONNECT_SECONDS = 5 # patience with a network
 
@@ -191,3 +196,26 @@ def fit_state(
     fits = models_of(found)
     raise faulty(path, f"does not fit {name}: {len(odd)} tensors differ, such as {', '.join(odd[:2])}"
               + (f'; it fits `arch` {" or ".join(fits)}' if fits else ''))
+
+# ---- networks of torchvision
+
+def call(arch, pretrained=False, **kwargs):
+    "Build a model by a function, in whichever way it takes `pretrained` (fastai's, torchvision's or not at all)."
+    takes = inspect.signature(arch).parameters
+    if 'pretrained' in takes: kwargs['pretrained'] = pretrained
+    elif 'weights' in takes: kwargs['weights'] = 'DEFAULT' if pretrained else None
+    return arch(**kwargs)
+
+def last_layer(model): # -> its name
+    "The classifier: the last linear or convolution layer (squeezenet's is a convolution)."
+    return [n for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+
+def models_of(state) -> list: # of names
+    "The torchvision models whose weights `state` could be."
+    fits = []
+    with torch.device('meta'):
+        for arch in (o for o in model_meta if 'weights' in model_meta[o]):
+            model = call(arch)
+            classifier = f'{last_layer(model)}.',
+            if not misfits(*(without(o, classifier) for o in (model.state_dict(), state))): fits.append(arch.__name__)
+    return fits

@@ -31,10 +31,12 @@ plots tag_plots result_plots page
 recipes kernel_ridge
 frozen
 learner stock
-pooling
 checkpoints
 divergence threads optimizer augment
-callbacks backbones checkpoint_files gradcam
+callbacks backbones checkpoint_files
+joined
+pooling
+gradcam
 weights
 data
 loading
