@@ -137,7 +137,10 @@ def test_several_networks_are_averaged(trained, saved, tmp_path):
 def test_what_a_model_folder_says(saved, trained):
     facts, t = read_model(saved), trained
     assert facts['vocab'] == t.chips.vocab and facts['exclusive'] == list(WEATHER) == facts['activation']['softmax']
+    values, metres = facts['input'].pop('values'), facts['input'].pop('metres')
     assert facts['input'] == dict(size=SIZE, bands=['red', 'green', 'blue'], pixels=[64, 64], limits=None)
+    assert values['chips'] == 60 and metres == pytest.approx(947.2) # a competition's chip
+    assert all(0 <= low < mean < high <= 255 for low, mean, high in zip(values['p1'], values['mean'], values['p99']))
     assert facts['rule'] == dict(kind='thresh', thresh=.2) and facts['warnings'] == ['drawn']
     assert facts['trained_on']['run'] == 'r' and facts['trained_on']['valid'] == len(t.valid)
     assert str(t.chips.root) not in (saved/'model.json').read_text() + (saved/'README.md').read_text()

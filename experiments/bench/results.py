@@ -19,6 +19,10 @@ COMMANDS = dict(
         r'95 % interval (?P<low>[\d.]+) to (?P<high>[\d.]+)']),
     synthetic=('experiments/planet_resnet50.py --thresh 0.2 --data synthetic --weights none', [F2]),
     planet=(f'experiments/planet_resnet50.py --thresh 0.2 {REAL}', [F2]),
+    frozen=(f'experiments/planet_resnet50.py --recipe frozen {REAL}', [F2]),
+    frozen_256=(f'experiments/planet_resnet50.py --recipe frozen --size 256 {REAL}', [F2]),
+    kfold=(f'experiments/planet_kfold.py --recipe frozen {REAL}', [F2]),
+    kfold_256=(f'experiments/planet_kfold.py --recipe frozen --size 256 --views 4 {REAL}', [F2]),
     recipe=(f'experiments/bench/recipe.py {REAL}', [
         r'stock\s+(?P<stock>[\d.]+)\s+(?P<stock_tuned>[\d.]+)', r'\nours \s+(?P<score>[\d.]+)\s+(?P<tuned>[\d.]+)',
         r'ours, one view\s+(?P<one_view>[\d.]+)', r'takes 1/(?P<faster>[\d.]+) of']),
