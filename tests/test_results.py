@@ -22,6 +22,7 @@ QUOTED = [
     ('README.md', 'frozen', '{score:.4f} [{low:.3f}, {high:.3f}]'),
     ('README.md', 'frozen_256', '{score:.4f} [{low:.3f}, {high:.3f}]'),
     ('README.md', 'kfold', '{score:.4f} [{low:.3f}, {high:.3f}]'), ('README.md', 'kfold', '{baseline:.4f}'),
+    ('README.md', 'kfold_256', '{score:.4f} [{low:.3f}, {high:.3f}]'),
     ('README.md', 'weather', 'accuracy {score:.3f}'), ('README.md', 'weather', '{baseline:.3f}, always clear'),
     ('experiments/weather_resnet18.py', 'weather', 'accuracy {score:.3f} [{low:.3f}, {high:.3f}]'),
     ('README.md', 'two_targets', 'F2 {score:.3f}'),
