@@ -12,7 +12,7 @@ from pathlib import Path
 from planet.cli import UserError, near_names
 from planet.locks import locked
 
-__all__ = ['STATUSES', 'Record', 'read_record', 'list_runs', 'find_run', 'best_run']
+__all__ = ['STATUSES', 'Record', 'read_record', 'list_runs', 'find_run', 'find_runs', 'best_run']
 
 STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged', 'killed' # the last: says running, and is not
 LOCK = '.lock' # in a run's folder: held while the run goes on
@@ -253,3 +253,15 @@ def find_run(run, # a run's folder, its name (or the beginning of its folder's n
         if folder.name.startswith(run): raise UserError(why)
     names = {n for r in records for n in (r.name, r.path.name) if n} | {'last', 'best'}
     raise UserError(f'{out}: no run is called {run}{near_names(run, names) or f": {hint}"}')
+
+def find_runs(runs:list, # as `find_run` takes them
+              out='runs', # where records lie
+              to:str='compare', # what they are wanted for
+             ) -> list: # of `Record`
+    "Find several runs; `UserError` for fewer than two, and for one that is named twice."
+    if len(runs) < 2: raise UserError(f'name two runs at least to {to}')
+    records = [find_run(run, out) for run in runs]
+    for i, r in enumerate(records):
+        if (same := [o.path.resolve() for o in records].index(r.path.resolve())) < i:
+            raise UserError(f'{runs[same]} and {runs[i]} are one run, {r.path}: name another')
+    return records

@@ -2,7 +2,7 @@
 from itertools import count
 from planet.cli import UserError, say
 from planet.comparison import paired_difference
-from planet.records import find_run
+from planet.records import find_runs
 from planet.tools.show import LABELS, rule_text, score_rows
 from planet.tools.text_table import interval, number, paragraph, print_json, shorten, table
 
@@ -72,11 +72,7 @@ def compare_runs(runs:list, out='runs', # as in `find_run`
                  as_json:bool=False, # print JSON
                 ):
     "Print how two or more runs differ: options, scores with intervals, the paired difference of each to the first."
-    if len(runs) < 2: raise UserError('name two runs at least to compare')
-    records = [find_run(run, out) for run in runs]
-    for i, r in enumerate(records):
-        if (same := [r.path.resolve() for r in records].index(r.path.resolve())) < i:
-            raise UserError(f'{runs[same]} and {runs[i]} are one run, {r.path}: name another')
+    records = find_runs(runs, out, 'compare')
     letters, differ = _letters(len(records)), differences(records)
     pairs, warnings = _compared(records, letters)
     if as_json:

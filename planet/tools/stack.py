@@ -1,6 +1,6 @@
 "`planet-runs stack`: combine runs by per-tag ridge regression on their out-of-fold probabilities."
 from planet.cli import UserError, say
-from planet.records import find_run
+from planet.records import find_runs
 from planet.tools.text_table import interval, number, paragraph, table
 
 __all__ = ['stack_runs']
@@ -37,11 +37,7 @@ def stack_runs(
     folds:int=5, seed:int=42, # of the nested cross-validation
 ):
     "Stack runs, say what that gains over each, and write the stack as a run."
-    if len(runs) < 2: raise UserError('name two runs at least to stack')
-    records = [find_run(run, out) for run in runs]
-    for i, r in enumerate(records):
-        if (same := [o.path.resolve() for o in records].index(r.path.resolve())) < i:
-            raise UserError(f'{runs[same]} and {runs[i]} are one run, {r.path}: name another')
+    records = find_runs(runs, out, 'stack')
     from planet.comparison import paired_difference
     from planet.crossval import OutOfFold
     from planet.metrics import best_threshold, bootstrap_interval, crossfit_fbeta
