@@ -263,6 +263,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'planet.data.NormalizeBatch.encodes': ('data.html#normalizebatch.encodes', 'planet/data.py'),
                              'planet.data.chip_dls': ('data.html#chip_dls', 'planet/data.py'),
                              'planet.data.dihedral_view': ('data.html#dihedral_view', 'planet/data.py'),
+                             'planet.data.dihedral_views': ('data.html#dihedral_views', 'planet/data.py'),
                              'planet.data.only_of': ('data.html#only_of', 'planet/data.py'),
                              'planet.data.tags_dls': ('data.html#tags_dls', 'planet/data.py'),
                              'planet.data.weather_chips': ('data.html#weather_chips', 'planet/data.py'),

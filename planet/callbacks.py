@@ -13,14 +13,14 @@ import torch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import ProgressCallback
-from fastai.learner import Learner, Recorder
+from fastai.learner import AvgSmoothLoss, Learner, Recorder
 from fastai.torch_core import TensorImage, to_float
 from fastcore.basics import noop
 from fastcore.foundation import L
 from fastprogress import fastprogress
 
 __all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'check_precision', 'Precision', 'D4', 'DihedralViews',
-           'stage_name', 'History', 'Progress', 'add_progress', 'one_table', 'quiet']
+           'stage_name', 'History', 'GPULoss', 'Progress', 'add_progress', 'one_table', 'quiet']
 
 # ---- mixed precision
 
@@ -117,7 +117,9 @@ class Precision(MixedPrecision):
     def before_train(self): torch.set_grad_enabled(True)
     def before_batch(self):
         self.remove_forward()
-        self.learn.xb = tuple(x.contiguous(memory_format=self.layout) if x.ndim == 4 else x for x in self.xb)
+        # plain tensors: each operation of a network would ask a subclass how to treat it, which a GPU waits for
+        self.learn.xb = tuple(x.as_subclass(torch.Tensor).contiguous(memory_format=self.layout) if x.ndim == 4 else x
+                              for x in self.xb)
         if self.cast_to is not None: self.wrapped = AutocastForward(self.model, self.dls.device.type, self.cast_to)
     def after_pred(self):
         self.remove_forward()
@@ -182,6 +184,21 @@ class History(Callback):
     @property
     def table(self) -> pd.DataFrame: return pd.DataFrame(self.rows)
 
+class SmoothLoss(AvgSmoothLoss):
+    "fastai's smoothed loss on the device of the loss: the same numbers, without a copy to the CPU each step."
+    def accumulate(self, learn):
+        self.count, loss = self.count + 1, learn.loss.detach().mean()
+        self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
+
+class GPULoss(Callback):
+    "Keep the training losses on a CUDA device, which a step then need not wait for; they are on the CPU after the fit."
+    order = Recorder.order-1
+    def before_fit(self):
+        smooth = self.recorder.smooth_loss
+        if getattr(self.dls.device, 'type', '') == 'cuda' and type(smooth) is AvgSmoothLoss:
+            self.recorder.smooth_loss = SmoothLoss(smooth.beta)
+    def after_fit(self): self.recorder.losses = [o.cpu() for o in self.recorder.losses]
+
 class Progress(ProgressCallback):
     """fastai's progress bar and table of results, with one table for all stages in `one_table`; silent in a pipe.
 
@@ -205,7 +222,9 @@ class Progress(ProgressCallback):
     def before_epoch(self):
         if getattr(self, 'mbar', False): self.mbar.update(self.done + self.epoch)
     def after_batch(self):
-        if self.training and hasattr(self.learn, 'smooth_loss'): self.pbar.comment = f'{self.smooth_loss.item():.4f}'
+        # asked for now and then: it waits for all that a GPU still has to do
+        shown = self.training and not self.silent and self.iter % 8 == 0 and hasattr(self.learn, 'smooth_loss')
+        if shown: self.pbar.comment = f'{self.smooth_loss.item():.4f}'
         self.pbar.update(self.iter+1)
     def after_fit(self):
         self.learn.logger = getattr(self, 'old_logger', self.learn.logger)

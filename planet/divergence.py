@@ -22,12 +22,15 @@ class StopOnNaN(Callback):
     def after_step(self): self.steps += 1
     def state_dict(self): return dict(steps=self.steps, first=self.first) # for a checkpoint
     def load_state_dict(self, state): self.steps, self.first = state['steps'], state['first']
-    def after_pred(self): self.check(self.pred, 'outputs')
+    def after_pred(self):
+        if not self.late: self.check(self.pred, 'outputs')
     def after_loss(self):
         if not len(self.yb): return
-        self.check(self.loss, 'loss')
+        if self.late: self.check_before()
+        else: self.check(self.loss, 'loss')
         if self.training and self.first is None: self.first = self.loss.detach().mean()
     def before_epoch(self): self.trained = False
+    def before_train(self): self.asked = None
     def after_train(self): self.compare(self.recorder.smooth_loss.value, 1e3)
     # batch norm's averages lag behind in the first epochs, so a validation loss may be far off and come back
     def after_validate(self):
@@ -37,6 +40,20 @@ class StopOnNaN(Callback):
         if self.first is None or hasattr(self.learn, 'lr_finder'): return
         if loss > factor*self.first.clamp(min=1e-3):
             self.fault = self.diverged(f'the loss went from {self.first:.3g} to {loss:.3g}', self.steps)
+    @property
+    def late(self) -> bool:
+        "Whether a step is checked in the next one: a GPU then has work while it is asked. Not the first ones."
+        on_gpu = getattr(self.dls.device, 'type', '') == 'cuda'
+        return on_gpu and self.training and self.steps > 1 and not hasattr(self.learn, 'lr_finder')
+    def check_before(self):
+        "Check outputs and loss of the step before, and ask for those of this one."
+        found = self.pred if isinstance(self.pred, torch.Tensor) else self.loss, self.loss
+        finite = torch.stack([torch.isfinite(o.detach()).all() for o in found])
+        asked, self.asked = self.asked, (finite.to('cpu', non_blocking=True), torch.cuda.Event())
+        self.asked[1].record()
+        if asked is None: return
+        asked[1].synchronize()
+        if not asked[0].all(): self.fault = self.why('loss' if asked[0][0] else 'outputs')
     def check(self, found, what):
         if isinstance(found, torch.Tensor) and found.is_floating_point() and not torch.isfinite(found.detach()).all():
             if hasattr(self.learn, 'lr_finder'): raise CancelFitException() # which raises the rate until this happens

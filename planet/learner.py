@@ -27,7 +27,7 @@ from torch import nn
 from . import losses
 from .amazon import WEATHER
 from .backbones import find_backbone
-from .callbacks import DihedralViews, History, Precision, one_table
+from .callbacks import GPULoss, DihedralViews, History, Precision, one_table
 from .data import NormalizeBatch
 from .divergence import StopOnNaN
 from .metrics import fbeta
@@ -220,7 +220,7 @@ def chip_learner(
     "fastai's `vision_learner` with a prior-bias head, mixed precision and test-time augmentation, for any backbone."
     backbone, (channels, size) = find_backbone(arch), image_shape(dls)
     state = None if weights in ('auto', 'imagenet', 'none') else backbone.read(weights)
-    cbs = [Precision(precision), History(), StopOnNaN(), *[DihedralViews()]*tta, *L(kwargs.pop('cbs', None))]
+    cbs = [Precision(precision), History(), StopOnNaN(), GPULoss(), *[DihedralViews()]*tta, *L(kwargs.pop('cbs', []))]
     # fastai would train a frozen body's batch norms, and so go back through all of it: twice the time, no better score
     build = partial(backbone.learner, dls, size, channels, loss_func=loss_func, metrics=metrics, cbs=cbs,
                     **{'train_bn': False, 'opt_func': adam_for(dls.device), **kwargs})

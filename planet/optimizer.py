@@ -19,6 +19,8 @@ class FusedAdam(Optimizer):
         lr, mom:float=0.9, sqr_mom:float=0.99, eps:float=1e-5, wd:float=0.01, # as in fastai's `Adam`
     ):
         super().__init__(params, [], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    def zero_grad(self): # without a pass over memory: torch's own optimizers do the same
+        for p, *_ in self.all_params(with_grad=True): p.grad = None
     @torch.no_grad()
     def step(self, closure=None):
         if closure is not None: raise NotImplementedError('fastai optimizers take no closure')

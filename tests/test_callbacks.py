@@ -17,7 +17,17 @@ from fastai.torch_core import TensorImage, set_seed
 from fastprogress import fastprogress
 from torch import nn
 from planet import callbacks
-from planet.callbacks import DihedralViews, History, Precision, Progress, add_progress, one_table, quiet
+from planet.callbacks import (
+    DihedralViews,
+    GPULoss,
+    History,
+    Precision,
+    Progress,
+    SmoothLoss,
+    add_progress,
+    one_table,
+    quiet,
+)
 from planet.cli import UserError
 from planet.divergence import StopOnNaN
 
@@ -282,6 +292,35 @@ def test_a_learning_rate_that_is_too_high_is_named():
     with pytest.raises(UserError, match='training diverged in epoch 1 of 2, .*learning rate.*`lr`') as e, quiet(learn):
         learn.fit(2, 1e30)
     assert '\n' not in str(e.value) and 'Exception occured' not in str(e.value)
+
+def test_on_a_gpu_a_step_is_checked_in_the_next_one(monkeypatch):
+    "So that the GPU has work while it is asked; the device is simulated."
+    class Event:
+        def record(self): pass
+        def synchronize(self): pass
+    checked = []
+    monkeypatch.setattr(torch.cuda, 'Event', Event)
+    monkeypatch.setattr(StopOnNaN, 'late', property(lambda cb: cb.training and cb.steps > 1))
+    late = StopOnNaN.check_before
+    monkeypatch.setattr(StopOnNaN, 'check_before', lambda cb: (checked.append(cb.steps), late(cb)))
+    learn = learner(Precision(), StopOnNaN())
+    with pytest.raises(UserError, match='training diverged in epoch 1 of 2, .*learning rate.*`lr`'), quiet(learn):
+        learn.fit(2, 1e30)
+    learn = learner(StopOnNaN())
+    with quiet(learn): learn.fit(3, 1e-3)
+    assert checked and checked[-1] == learn.stop_on_na_n.steps - 1
+
+def test_losses_of_a_gpu_stay_there_until_the_fit_ends():
+    "The same numbers as fastai's; the device is simulated."
+    class OnGPU(GPULoss):
+        def before_fit(self): self.recorder.smooth_loss = SmoothLoss(self.recorder.smooth_loss.beta)
+    losses = []
+    for cb in (GPULoss(), OnGPU()):
+        learn = learner(cb)
+        with quiet(learn): learn.fit(2, 1e-3)
+        losses.append(torch.stack(learn.recorder.losses))
+        assert all(o.device.type == 'cpu' for o in learn.recorder.losses)
+    assert type(learn.recorder.smooth_loss) is SmoothLoss and torch.equal(*losses)
 
 def test_a_loss_that_is_finite_but_explodes():
     learn = learner(StopOnNaN())

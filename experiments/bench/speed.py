@@ -2,9 +2,11 @@
 
     python experiments/bench/speed.py --data sample --weights imagenet --out speed.md
     python experiments/bench/speed.py --only loading,step --threads 1
+    python experiments/bench/speed.py --only epoch,inference --drawn 40479 --rivals floor --size 256
 
 Rivals take turns, in alternating order; figures are medians. Stock fastai and PyTorch load with as many workers as is
-best for them. The floor does the same steps on tensors that lie on the device, with our precision and layout.
+best for them. The floor does the same steps on tensors that lie on the device, with our precision and layout. `drawn`
+chips, all different, stand for a full data set where only speed matters; on a GPU ours keeps them there.
 """
 import os
 import re
@@ -13,12 +15,14 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from planet.cli import UserError, say, script
 from planet.options import RUN_OPTIONS, chip_options, delegates, options
 
 SECTIONS = 'startup', 'loading', 'step', 'epoch', 'inference', 'busy', 'recipe'
+RIVALS = 'stock', 'torchvision', 'floor'
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 class Table:
@@ -142,15 +146,16 @@ def loading(table, o, case):
         seconds = timed(run) + epoch(name)
         table.add('loading', 'first epoch', name, n/seconds, 'chips/s')
     if why := rivals.simplejpeg_reads(chips.paths[0]): say(f'simplejpeg: {why}')
-    first('ours', lambda: rivals.our_loader(chips, case.store('memory'), split, o))
+    first('ours', lambda: rivals.our_loader(chips, case.store(), split, o))
     first('ours, cold file', lambda: rivals.our_loader(chips, case.store('disk'), split, o))
     first('ours, warm file', lambda: rivals.our_loader(chips, case.store('disk', again=True), split, o))
-    for workers in case.workers:
-        first(f'stock, {workers} workers', lambda w=workers: rivals.stock_loader(chips, split, o, w))
-        first(f'torchvision, {workers} workers', lambda w=workers: rivals.torch_loader(chips, split, o, w, device))
-        if why: continue
-        first(f'simplejpeg, {workers} workers', lambda w=workers: rivals.torch_loader(chips, split, o, w, device, True))
-    first('floor', lambda: rivals.floor_loader(chips, case.store('memory'), split, o.bs, device))
+    for w in case.workers:
+        if 'stock' in o.rivals: first(f'stock, {w} workers', partial(rivals.stock_loader, chips, split, o, w))
+        if 'torchvision' not in o.rivals: continue
+        load = partial(rivals.torch_loader, chips, split, o, w, device)
+        first(f'torchvision, {w} workers', load)
+        if not why: first(f'simplejpeg, {w} workers', partial(load, True))
+    if 'floor' in o.rivals: first('floor', lambda: rivals.floor_loader(chips, case.store(), split, o.bs, device))
     for name, seconds in take_turns({name: lambda name=name: epoch(name) for name in made}, o.repeats).items():
         table.add('loading', 'later epochs', name, n/seconds, 'chips/s')
 
@@ -158,13 +163,14 @@ def trainers(o, case, split):
     import rivals
     from planet.data import tags_dls
     from planet.learner import chip_learner, find_loss
-    chips, store, device = case.chips, case.store('memory'), case.device
+    chips, store, device = case.chips, case.store(), case.device
     def model(): return chip_learner(tags_dls(chips, store, split, o.bs), o.arch, o.weights, find_loss('bce')).model
     best = max(case.workers)
-    return {'ours': rivals.our_trainer(chips, store, split, o),
-            'stock': rivals.stock_trainer(chips, split, o, best),
-            'torchvision': rivals.Plain(model(), rivals.torch_loader(chips, split, o, best, device), device, False),
-            'floor': rivals.Plain(model(), rivals.floor_loader(chips, store, split, o.bs, device), device, True)}
+    made = dict(
+        stock=lambda: rivals.stock_trainer(chips, split, o, best),
+        torchvision=lambda: rivals.Plain(model(), rivals.torch_loader(chips, split, o, best, device), device, False),
+        floor=lambda: rivals.Plain(model(), rivals.floor_loader(chips, store, split, o.bs, device), device, True))
+    return {'ours': rivals.our_trainer(chips, store, split, o)} | {k: made[k]() for k in RIVALS if k in o.rivals}
 
 def step(table, o, case):
     "Seconds of a training step of all layers, loading included."
@@ -175,7 +181,9 @@ def step(table, o, case):
 def epoch(table, o, case):
     "Seconds of one epoch over the training set, all layers."
     split = case.part(len(case.split.train)//o.bs*o.bs)
-    for name, trainer in trainers(o, case, split).items(): table.add('epoch', 'all layers', name, trainer.epoch(), 's')
+    for name, trainer in trainers(o, case, split).items():
+        if case.device.type == 'cuda': trainer.epoch() # kernels are chosen in the first one
+        table.add('epoch', 'all layers', name, trainer.epoch(), 's')
 
 def inference(table, o, case):
     "Chips a second from image files to probabilities, and of the network alone on tensors in place."
@@ -185,7 +193,7 @@ def inference(table, o, case):
     from planet.inference import Network
     from planet.learner import chip_learner, find_loss
     from planet.store import decoded_batches
-    chips, store, paths = case.chips, case.store('memory'), case.chips.paths
+    chips, store, paths = case.chips, case.store(), case.chips.paths
     learn = chip_learner(tags_dls(chips, store, case.split, o.bs), o.arch, o.weights, find_loss('bce'))
     pixels = store.batch([store.rows[p] for p in paths]).to(case.device)
     for views in (1, 8):
@@ -194,7 +202,7 @@ def inference(table, o, case):
         def alone(net=net): return [net(x) for x in pixels.split(o.bs)]
         assert torch.allclose(torch.cat(files()), torch.cat(alone()), atol=1e-4)
         runs = {'ours': lambda: timed(files), 'floor': lambda: timed(alone)}
-        if views == 1:
+        if views == 1 and 'stock' in o.rivals:
             runs['stock'] = rivals.stock_predictor(chips, case.split, o, max(case.workers))
         for name, seconds in take_turns(runs, o.repeats, 0).items():
             table.add('inference', f'{views} view{"s"*(views > 1)}', name, len(paths)/seconds, 'chips/s')
@@ -204,7 +212,7 @@ def busy(table, o, case):
     import rivals
     import torch
     from planet.threads import choose_threads
-    ours = rivals.our_trainer(case.chips, case.store('memory'), case.part(o.steps*o.bs), o)
+    ours = rivals.our_trainer(case.chips, case.store(), case.part(o.steps*o.bs), o)
     before = torch.get_num_threads()
     kept = os.environ.pop('OMP_NUM_THREADS', None) # with it, nothing is chosen
     for beside in (False, True):
@@ -230,12 +238,17 @@ class Case:
         from planet.images import cores
         from planet.sources import find_chips
         from planet.splits import random_split
-        self.o, self.chips, self.device, self.stores = o, find_chips(o.data, o.label_delim), default_device(), {}
+        self.o, self.device, self.stores, self.cache = o, default_device(), {}, tempfile.TemporaryDirectory()
+        if o.drawn:
+            from scale import write_folder
+            o.data = self.cache.name + '/drawn'
+            write_folder(Path(o.data), o.drawn, o.size, o.seed)
+        self.chips = find_chips(o.data, o.label_delim)
         self.split = random_split(self.chips, o.valid_pct, o.seed)
-        self.cache = tempfile.TemporaryDirectory()
         self.workers = [o.workers] if o.workers else sorted({0, cores()})
-    def store(self, where, again=False):
+    def store(self, where='', again=False):
         from planet.store import ChipStore
+        where = where or ('gpu' if self.device.type == 'cuda' else 'memory')
         if again or where not in self.stores:
             self.stores[where] = ChipStore(self.chips.paths, self.o.size, where=where, cache=self.cache.name)
         return self.stores[where]
@@ -253,11 +266,16 @@ def main(
     steps:int=4, # batches in a measurement of a training step
     threads:int=0, # of torch; 0: as torch chooses
     thresh:float=0.2, # a tag is predicted above this probability
+    rivals:str='stock,torchvision,floor', # what to compare with, by comma
+    drawn:int=0, # draw so many chips, in place of `data`
     out:str='', # file for the table of ratios, in Markdown
     **kwargs,
 ):
     "Measure ours, stock fastai, plain PyTorch with torchvision and the floor; print a table of ratios."
-    o = options(chip_options(**kwargs), only=only, repeats=repeats, steps=steps, thresh=thresh)
+    o = options(chip_options(**kwargs), only=only, repeats=repeats, steps=steps, thresh=thresh, drawn=drawn)
+    o.rivals = [r.strip() for r in rivals.split(',')]
+    if odd := [r for r in o.rivals if r not in RIVALS]:
+        raise UserError(f"{odd[0]} is unknown: some of {', '.join(RIVALS)}", option='rivals')
     asked = [s.strip() for s in only.split(',') if s.strip()] or list(SECTIONS)
     if odd := [s for s in asked if s not in SECTIONS]:
         raise UserError(f"{odd[0]} is unknown: some of {', '.join(SECTIONS)}", option='only')
@@ -271,6 +289,6 @@ def main(
              f'{o.arch}, {o.size} px, batches of {o.bs}, seed {o.seed}')
     say(facts, '')
     found, case = Table(), Case(o) if set(asked) - {'startup', 'recipe'} else None
-    for name in asked: globals()[name](found, o, case)
+    for name in sorted(asked, key=SECTIONS.index): globals()[name](found, o, case)
     say('', text := found.markdown(facts))
     if out: Path(out).write_text(text, encoding='utf-8')
