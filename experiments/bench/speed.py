@@ -108,15 +108,17 @@ def startup(table, o, _):
         table.add('startup', 'first line of the main script', 'ours', times[0], 's', lines[0][:40])
 
 def recipe(table, o, _):
-    "The whole command to its final F2, and when an epoch first reached 0.85 and 0.88, with a cold and a warm cache."
+    "The whole command to its final F2, and when an epoch first reached 0.85 and 0.88; frozen also with a warm cache."
     with tempfile.TemporaryDirectory() as out:
-        env = dict(PLANET_CACHE=out + '/cache') if o.data not in ('auto', 'synthetic') else {}
-        runs = {f'ours {name}, {state}': main_command(o, out, name)
-                for name in ('finetune', 'frozen') for state in ('cold', 'warm')}
+        def cache(name): # of each recipe its own, with nothing in it at first
+            kept = o.data in ('auto', 'synthetic') or name == 'stock'
+            return {} if kept else dict(PLANET_CACHE=f"{out}/{name.partition(',')[0]}")
+        runs = {f'ours {name}': main_command(o, out, name.partition(',')[0])
+                for name in ('finetune', 'frozen', 'frozen, again', 'frozen+finetune')}
         epochs = [default if o[name] is None else o[name] for name, default in EPOCHS.items()]
         runs['stock'] = [sys.executable, ROOT/'experiments/bench/rivals.py', *(o[n] for n in SAME), o.workers, *epochs]
         for name, command in runs.items():
-            lines, times, seconds, memory = watch(command, env if name != 'stock' else {})
+            lines, times, seconds, memory = watch(command, cache(name.removeprefix('ours ')))
             scores = [(t, float(m[1])) for line, t in zip(lines, times)
                       if line.startswith('epoch') and (m := re.search(r'\bf2 ([\d.]+)', line))]
             ends = re.compile(r'f2\D{0,30}(0\.\d+)', re.I)
@@ -197,15 +199,16 @@ def inference(table, o, case):
     learn = chip_learner(tags_dls(chips, store, case.split, o.bs), o.arch, o.weights, find_loss('bce'))
     pixels = store.batch([store.rows[p] for p in paths]).to(case.device)
     for views in (1, 8):
-        net = Network(learn.model, dict(views=views, mean=rivals.MEAN, std=rivals.STD), case.device)
-        def files(net=net): return [net(x) for _, x, _ in decoded_batches(paths, o.size, None, o.bs)]
-        def alone(net=net): return [net(x) for x in pixels.split(o.bs)]
+        some = paths[:len(paths)//views] # as many forward passes
+        net = Network(learn.model, dict(views=views, precision='auto', mean=rivals.MEAN, std=rivals.STD), case.device)
+        def files(net=net, some=some): return [net(x) for _, x, _ in decoded_batches(some, o.size, None, o.bs)]
+        def alone(net=net, some=some): return [net(x) for x in pixels[:len(some)].split(o.bs)]
         assert torch.allclose(torch.cat(files()), torch.cat(alone()), atol=1e-4)
         runs = {'ours': lambda: timed(files), 'floor': lambda: timed(alone)}
         if views == 1 and 'stock' in o.rivals:
             runs['stock'] = rivals.stock_predictor(chips, case.split, o, max(case.workers))
         for name, seconds in take_turns(runs, o.repeats, 0).items():
-            table.add('inference', f'{views} view{"s"*(views > 1)}', name, len(paths)/seconds, 'chips/s')
+            table.add('inference', f'{views} view{"s"*(views > 1)}', name, len(some)/seconds, 'chips/s')
 
 def busy(table, o, case):
     "Training steps alone and beside one busy process, with all threads and with as many as ours chooses."
