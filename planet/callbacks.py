@@ -18,6 +18,7 @@ from fastai.torch_core import TensorImage, to_float
 from fastcore.basics import noop
 from fastcore.foundation import L
 from fastprogress import fastprogress
+from planet.memory import keep_memory
 
 __all__ = ['bf16_gains', 'amp_dtype', 'memory_format', 'check_precision', 'Precision', 'D4', 'DihedralViews',
            'stage_name', 'History', 'GPULoss', 'Progress', 'add_progress', 'one_table', 'quiet']
@@ -105,12 +106,14 @@ class Precision(MixedPrecision):
     def forward(self, model, x):
         "The output of a model in this precision, outside of a fit."
         dtype, layout = self.on(x.device)
+        if x.device.type == 'cpu': keep_memory()
         if layout is torch.channels_last: model.to(memory_format=layout)
         with torch.autocast(x.device.type, dtype) if dtype else nullcontext():
             return model(x.contiguous(memory_format=layout))
     def before_fit(self):
         self.remove_forward()
         self.cast_to, self.layout = self.on(self.dls.device)
+        if self.dls.device.type == 'cpu': keep_memory()
         if self.layout is torch.channels_last: self.learn.model.to(memory_format=self.layout)
         self.learn.scaler, self.scales = torch.amp.GradScaler('cuda', enabled=self.cast_to is torch.float16), L()
     # Ctrl-C inside the end of torch's `no_grad`, after a validation, leaves gradients off for the whole process

@@ -20,6 +20,7 @@ from .cli import near_names
 from .images import open_chip
 from .learner import build_model
 from .losses import softmax  # as the loss that was trained with
+from .memory import keep_memory
 from .model_files import find_model, read_model
 from .rules import rule_of
 from .store import decode_chip, decoded_batches
@@ -33,6 +34,7 @@ class Network:
         device=None, # the fastest there is by default
     ):
         self.device = torch.device(device or default_device())
+        if self.device.type == 'cpu': keep_memory()
         self.views, precision = facts['views'], facts.get('precision', 'none')
         fixed = dict(none=None, fp32=None, bf16=torch.bfloat16)
         if self.device.type == 'cuda': fixed['fp16'] = torch.float16

@@ -60,7 +60,7 @@ losses
 quality
 amazon
 figures
-files
+files memory
 locks
 provenance
 distributed
