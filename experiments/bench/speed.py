@@ -121,7 +121,7 @@ def recipe(table, o, _):
             lines, times, seconds, memory = watch(command, cache(name.removeprefix('ours ')))
             scores = [(t, float(m[1])) for line, t in zip(lines, times)
                       if line.startswith('epoch') and (m := re.search(r'\bf2 ([\d.]+)', line))]
-            ends = re.compile(r'f2\D{0,30}(0\.\d+)', re.I)
+            ends = re.compile(r'(?:F2 at [\d.]+|final f2)\s+(0\.\d+)') # of our report, and of stock
             final = next(float(m[1]) for line in reversed(lines) if (m := ends.search(line)))
             table.add('recipe', 'final score', name, final, 'F2')
             table.add('recipe', 'command to record', name, seconds, 's')
