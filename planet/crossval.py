@@ -155,6 +155,7 @@ class Folds:
             ): # the model folder, or `None`
         "One model folder that averages the folds; the folds' own are then removed. Stock fastai's cannot be saved."
         if why := next((f['no_model'] for f, _ in self.done.values() if f['no_model']), ''):
+            self.run.update(no_model=why)
             return say(f'there is no model folder: {why}')
         raw = self.result()
         fitted = fit_platt(raw.probs, raw.targs) if calibrate else None

@@ -99,8 +99,9 @@ def find_model(name, # a model folder, a run's folder or name, `last` or `best`
     except UserError as e: raise UserError(f'no model is called {name} ({e})') from None
     if (record.path/'model'/'model.json').is_file(): return record.path/'model'
     newest = next((r.path for r in list_runs(record.path.parents[1])[0] if (r.path/'model'/'model.json').is_file()), '')
-    raise UserError(f'{record.path} has no model folder: it is {record.status}, or was made before there were any; '
-                    + (f'{newest} has one' if newest else 'run its experiment again'))
+    why = record.facts.get('no_model')
+    raise UserError(f'{record.path} has no model folder: ' + (why or f'it is {record.status}, or was made before there '
+                    'were any') + (f'; {newest} has one' if newest else '' if why else '; run its experiment again'))
 
 def read_validation(folder, # a model folder
                    ) -> tuple: # names; probabilities `(n, tags)`, float32; targets `(n, tags)` or `(n,)`; groups
@@ -246,28 +247,41 @@ def save_model(folder, # to make, or to replace
         write_facts(part, said)
     return _whole(folder, fill)
 
+def _alike(value, key, stacker):
+    "What has to be the same in models that are joined; those that are stacked may see images of other sizes."
+    return {k: v for k, v in value.items() if k not in ('size', 'values')} if stacker and key == 'input' else value
+
 def join_models(folders, # model folders of one vocab, size, bands and normalisation: the folds of a cross-validation
                 out, # the folder to make
                 rule=None, # the decision rule; by default the first one's
                 scores:dict=None, # of the joined model, such as out of fold
                 result=None, # an out-of-fold `Result`, calibrated as the model is: what `recall` goes by
                 calibration=None, # a `Calibrator` of the averaged probabilities
+                stacker=None, # a `planet.stacking.Stacker` of the folders' probabilities, in place of the average
                 warnings=(), # lines to add
                ) -> Path: # `out`
-    "Join model folders into one whose probabilities are the average of theirs (an ensemble of folds)."
+    "Join model folders into one whose probabilities are the average of theirs (an ensemble of folds), or a stack."
     folders = [Path(f) for f in folders]
     told = [read_model(f) for f in folders]
     for facts, folder in zip(told[1:], folders[1:]):
         for key in ('vocab', 'kind', 'input', 'activation', 'exclusive'):
-            if facts[key] != told[0][key]: raise UserError(f'{folder} has another {key} than {folders[0]}')
-    if odd := [f for f, said in zip(folders, told) if said.get('calibration')]:
-        raise UserError(f'{odd[0]} is calibrated: join models before they are calibrated')
+            if _alike(facts[key], key, stacker) != _alike(told[0][key], key, stacker):
+                raise UserError(f'{folder} has another {key} than {folders[0]}')
+    if odd := [(f, is_) for f, said in zip(folders, told) for key, is_ in
+               (('calibration', 'calibrated'), ('stacker', 'stacked')) if said.get(key)]:
+        raise UserError(f'{odd[0][0]} is {odd[0][1]}: join models before they are {odd[0][1]}')
     fitted = _fitted(calibration)
     pairs = [(folder, m) for folder, said in zip(folders, told) for m in said['members']]
     names = [f'weights-{i}.safetensors' for i in range(len(pairs))]
     facts = {k: v for k, v in told[0].items() if k not in ('made', 'files', 'sha256')} | dict(
         members=[m | dict(weights=name) for (_, m), name in zip(pairs, names)], calibration=fitted,
         warnings=list(dict.fromkeys(w for o in (*[t['warnings'] for t in told], warnings) for w in o)))
+    if stacker is not None:
+        whole = max(told, key=lambda said: said['input']['size'])['input'] # networks of smaller images scale theirs
+        if odd := [f for f, said in zip(folders, told) if whole['size'] % said['input']['size']]:
+            raise UserError(f"images of {whole['size']} pixels cannot be halved to those of {odd[0]}")
+        facts |= dict(input=whole, stacker=dict(runs=[len(said['members']) for said in told], coef=stacker.coef.tolist(),
+                                                bias=stacker.bias.tolist()))
     if rule is not None: facts['rule'] = rule.facts()
     if scores is not None:
         name = (head := facts['headline'])['name']

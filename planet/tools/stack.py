@@ -29,6 +29,19 @@ def same_chips(records, results):
             raise differ(f'{int(odd.sum()):,} have other true tags, such as {first.names[int(odd.int().argmax())]}')
         yield r.probs[rows][:, columns], r.groups and [r.groups[row] for row in rows]
 
+def write_model(run, records, made, stacked):
+    "The stack as a model folder, if every run has one that can be joined; why not, where there is none."
+    from planet.model_files import find_model, join_models
+    try:
+        join_models([find_model(r.path) for r in records], run.path/'model', stacked.rule, result=stacked,
+                    stacker=made.stacker, warnings=['it stacks the models of several runs; the scores are out of '
+                                                    'fold, of stackers that were fitted on other chips'])
+    except UserError as e:
+        why = f'a stack has one only where each of its runs has one to join ({e})'
+        run.update(no_model=why)
+        return why
+    return ''
+
 def stack_runs(
     runs:list, # folder, name, last or best of each
     out='runs', # where records lie, and the stack's goes
@@ -72,6 +85,7 @@ def stack_runs(
         run.update(data=data, out_of_fold=True, stack=rows, stacked=[str(r.path) for r in records],
                    stacker=made.stacker.facts() | dict(thresh=made.thresh))
         run.result(stacked)
+        without = write_model(run, records, made, stacked)
         run.attempt('report.html', write_report, run.path, None, None, stacked)
     low, high = bootstrap_interval(made.per_chip, groups=groups)
     say(stacked.report(), '', f'stack of {len(runs)} runs, its threshold fitted on other folds: F2 {nested:.4f} '
@@ -81,4 +95,5 @@ def stack_runs(
                  f"{r['differ']:,}"] for r in rows]))
     for r in rows:
         if r['warning']: say(*paragraph('WARNING', f"{r['of']}: {r['warning']}"))
+    if without: say(*paragraph('note', f'there is no model folder: {without}'))
     say('', run.path)
