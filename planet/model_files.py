@@ -278,10 +278,10 @@ def join_models(folders, # model folders of one vocab, size, bands and normalisa
         warnings=list(dict.fromkeys(w for o in (*[t['warnings'] for t in told], warnings) for w in o)))
     if stacker is not None:
         whole = max(told, key=lambda said: said['input']['size'])['input'] # networks of smaller images scale theirs
-        if odd := [f for f, said in zip(folders, told) if whole['size'] % said['input']['size']]:
-            raise UserError(f"images of {whole['size']} pixels cannot be halved to those of {odd[0]}")
-        facts |= dict(input=whole, stacker=dict(runs=[len(said['members']) for said in told], coef=stacker.coef.tolist(),
-                                                bias=stacker.bias.tolist()))
+        if odd := [f for f, said in zip(folders, told) if whole['size']/said['input']['size'] not in (1, 2, 4, 8)]:
+            raise UserError(f"halving images of {whole['size']} pixels does not give those of {odd[0]}")
+        facts |= dict(input=whole, stacker=dict(runs=[len(said['members']) for said in told],
+                                                coef=stacker.coef.tolist(), bias=stacker.bias.tolist()))
     if rule is not None: facts['rule'] = rule.facts()
     if scores is not None:
         name = (head := facts['headline'])['name']
