@@ -43,6 +43,12 @@ def test_every_chip_is_scored_once_by_a_model_without_it(whole, drawn):
     assert 'another region' in whole.facts['statement'] and (whole.path/'report.html').exists()
     assert whole.facts['out_of_fold'] and not (whole.path/'checkpoint').exists()
 
+def test_what_is_to_know_of_all_folds_is_said_once(drawn, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'cache'))
+    planet_kfold.main(data=str(drawn), out=str(tmp_path), **quick | dict(recipe='frozen', epochs=None))
+    said = capsys.readouterr().out.splitlines()
+    assert sum('fewer chips than folds' in line for line in said) == 1 == sum('fold 2 of 3' in line for line in said)
+
 def test_one_model_folder_averages_the_folds(whole, drawn):
     from planet.inference import Tagger
     tagger = Tagger.load(whole.path/'model')
@@ -117,6 +123,7 @@ def test_a_head_in_closed_form_and_stacks(whole, drawn, tmp_path, monkeypatch, c
     with pytest.raises(UserError, match='has no model folder: kernel ridge regression is no network'):
         find_model(record.path)
     planet_kfold.main(data=str(drawn), out=str(tmp_path), name='linear', **frozen)
+    capsys.readouterr()
     stack_runs(['linear', str(whole.path)], str(tmp_path), 'both')
     tagger = Tagger.load('both', out=str(tmp_path)) # three folds of each
     assert len(tagger.networks) == 6 and tagger.stacker['runs'].tolist() == [3, 3]

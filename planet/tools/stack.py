@@ -1,6 +1,7 @@
 "`planet-runs stack`: combine runs by per-tag ridge regression on their out-of-fold probabilities."
 from planet.cli import UserError, say
-from planet.records import find_runs
+from planet.options import check_options
+from planet.records import OUT_OF_FOLD, find_runs
 from planet.tools.text_table import interval, number, paragraph, table
 
 __all__ = ['stack_runs']
@@ -50,11 +51,14 @@ def stack_runs(
     folds:int=5, seed:int=42, # of the nested cross-validation
 ):
     "Stack runs, say what that gains over each, and write the stack as a run."
+    check_options(dict(thresh=thresh, seed=seed))
+    if folds < 2: raise UserError(f'{folds} leaves nothing to fit a stack on: 2 or more', option='folds')
     records = find_runs(runs, out, 'stack')
     from planet.comparison import paired_difference
     from planet.crossval import OutOfFold
     from planet.metrics import best_threshold, bootstrap_interval, crossfit_fbeta
     from planet.report import write_report
+    from planet.results import Score
     from planet.rules import AboveThreshold
     from planet.runs import Run
     from planet.stacking import joined_groups, stack
@@ -65,13 +69,15 @@ def stack_runs(
     if (most := len(first) if groups is None else len(set(groups))) < folds:
         raise UserError(f'{folds} of {most} groups of chips: there must be as many as folds', option='folds')
     probs = [p for p, _ in aligned]
-    def result(p, metrics=None): return OutOfFold(p, first.targs, first.names, first.vocab, rule, None, first.targs,
-                                                  None, metrics, groups)
+    def result(p, kind=OutOfFold): return kind(p, first.targs, first.names, first.vocab, rule, None, first.targs,
+                                               groups=groups)
+    class Nested(OutOfFold):
+        SCORES = OutOfFold.SCORES | dict(f2_nested=Score(OUT_OF_FOLD['f2_nested'], lambda r: nested))
     o = dict(runs=list(map(str, runs)), name=name, thresh=thresh, folds=folds, seed=seed, out=str(out))
     with Run('stack', o) as run:
         made = stack(probs, first.targs, folds, seed, groups)
         nested = float(made.per_chip.mean())
-        stacked = result(made.probs, dict(f2_nested=nested))
+        stacked = result(made.probs, Nested)
         rows, mean = [], sum(probs)/len(probs)
         parts = {r.name or r.stamp: p for r, p in zip(records, probs)} | {'mean of them': mean}
         for label, p in parts.items():
