@@ -106,6 +106,11 @@ def test_runs_are_stacked_into_a_run(runs, capsys):
     assert record.result().f2_per_chip.mean().item() == pytest.approx(record.score('f2'), abs=2e-3)
     assert {r['of'] for r in record.facts['stack']} == {'a', 'b', 'mean of them'}
     assert (record.path/'report.html').exists()
+    from planet.tools.compare import compare_runs
+    capsys.readouterr()
+    compare_runs(['a', 'both'], str(runs))
+    said = capsys.readouterr().out
+    assert 'F2, stack and threshold nested' in said and 'different loss functions' not in said
     stack_runs(['both', 'a'], str(runs)) # a stack is out of fold as well
 
 def test_rows_in_another_order_are_the_same_chips(runs):
