@@ -81,7 +81,7 @@ def compare_runs(runs:list, out='runs', # as in `find_run`
     for x, r in zip(letters, records): say(*paragraph(x, r.path, 4))
     say('', *_differ_lines(differ, letters), '', *_score_lines(records, letters), '', *_pair_lines(pairs))
     of = [{v for v in differ.get(k, ()) if v is not None} for k in ('loss', 'loss_args')] # a stack has none
-    notes = [('note', 'the losses are of different loss functions: they cannot be compared')]*any(len(o) > 1 for o in of)
+    notes = [('note', 'the losses are of different loss functions: they cannot be compared')]*(max(map(len, of)) > 1)
     for label, text in [*notes, *_notes(pairs), *(('WARNING', w) for w in warnings)]: say(*paragraph(label, text))
 
 def _notes(pairs):
