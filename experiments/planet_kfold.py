@@ -29,6 +29,7 @@ def main(
     o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
                 loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
     # what follows takes seconds to import, so it comes after the options have been checked
+    from functools import cache
     from time import perf_counter
     from fastai.torch_core import set_seed
     from planet.backbones import find_backbone
@@ -53,7 +54,8 @@ def main(
         check_recipe(o) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
         chips, loss_func = with_groups(chips, o.groups), find_loss(o.loss, chips.vocab, o.thresh, o.loss_args)
-        splits = [split_chips(chips, seed=o.seed, folds=o.folds, fold=k, out=o.out, split=o.split)
+        tell = cache(say) # what is to know of all folds is said once
+        splits = [split_chips(chips, seed=o.seed, folds=o.folds, fold=k, out=o.out, split=o.split, tell=tell)
                   for k in range(o.folds)]
         done = Folds(run, chips, store, splits)
         for k in done.left():

@@ -14,6 +14,7 @@ from planet.grouped import grouped_lines
 from planet.metrics import best_threshold, crossfit_fbeta, fbeta_per_chip
 from planet.model_files import cannot_be_saved, join_models, save_model
 from planet.provenance import data_fingerprint, device_facts, weights_fingerprint
+from planet.records import OUT_OF_FOLD
 from planet.results import Score, TagsResult, decided, evaluate
 from planet.rules import AboveThreshold
 
@@ -29,9 +30,9 @@ class OutOfFold(TagsResult):
     cross-fitted; and the decision rule on probabilities calibrated (Platt) on the other folds' chips."""
     things = 'chips, out of fold'
     SCORES = TagsResult.SCORES | dict(
-        f2_one=Score('F2, one threshold cross-fitted', lambda r: _one(r).score if _enough(r) else None),
-        f2_naive=Score('F2, best threshold, naive', lambda r: _one(r).naive if _enough(r) else None),
-        f2_calibrated=Score('F2 at {rule}, calibrated', lambda r: fbeta_per_chip(
+        f2_one=Score(OUT_OF_FOLD['f2_one'], lambda r: _one(r).score if _enough(r) else None),
+        f2_naive=Score(OUT_OF_FOLD['f2_naive'], lambda r: _one(r).naive if _enough(r) else None),
+        f2_calibrated=Score(OUT_OF_FOLD['f2_calibrated'], lambda r: fbeta_per_chip(
             r.rule(crossfit_calibrate(r.probs, r.targs, groups=r.groups)), r.truth).mean() if _enough(r) else None))
 
 def _write(path, table, **kwargs):
@@ -155,6 +156,7 @@ class Folds:
             ): # the model folder, or `None`
         "One model folder that averages the folds; the folds' own are then removed. Stock fastai's cannot be saved."
         if why := next((f['no_model'] for f, _ in self.done.values() if f['no_model']), ''):
+            self.run.update(no_model=why)
             return say(f'there is no model folder: {why}')
         raw = self.result()
         fitted = fit_platt(raw.probs, raw.targs) if calibrate else None

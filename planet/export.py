@@ -127,6 +127,9 @@ def export_model(folder, # a model folder
             raise UserError(f"{kind} is unknown: one of {', '.join(KINDS)}{near_names(kind, KINDS)}", option='export')
     folder = Path(folder)
     facts = read_model(folder)
+    if len({m['settings'].get('size') for m in facts['members']}) > 1:
+        raise UserError(f'{folder} stacks networks of several sizes of images: export those of its runs',
+                        option='export')
     for package in ('onnx', 'onnxscript', 'onnxruntime'): _needs(package)
     train, valid, targs = checked_chips(facts, folder, data)
     exact = Tagger.load(folder, device='cpu')

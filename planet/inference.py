@@ -104,11 +104,13 @@ class Tagger:
         self.vocab, self.exclusive, self.bs = facts['vocab'], facts['exclusive'], facts['bs']
         self.size, self.bands, self.limits = (facts['input'][k] for k in ('size', 'bands', 'limits'))
         self.stats = tuple(facts['members'][0][k] for k in ('mean', 'std'))
+        self.factors = [self.size//m['settings'].get('size', self.size) for m in facts['members']]
         self.rule, fitted = rule_of(facts['rule']), facts.get('calibration')
         softmax = [self.vocab.index(t) for t in facts['activation'].get('softmax', [])]
         self.softmax = torch.tensor(softmax) if softmax else None
         self.calibrator = fitted and Calibrator(*(torch.tensor(fitted[k], dtype=torch.float64)
                                                   for k in ('slope', 'bias')))
+        self.stacker = {k: torch.tensor(v) for k, v in (facts.get('stacker') or {}).items()}
 
 # %% ../nbs/04_inference.ipynb #load
 @patch(cls_method=True)
@@ -125,6 +127,18 @@ def load(cls:Tagger,
     tagger.folder = folder
     return tagger
 
+# %% ../nbs/04_inference.ipynb #joined
+def _scaled(pixels, factor): # averaged and rounded as `planet.images.scale_picture` does
+    if factor == 1: return pixels
+    return torch.nn.functional.avg_pool2d(pixels.float(), factor).add(.5).to(torch.uint8)
+
+def _joined(tagger, each):
+    "One probability from those of all networks, `(networks, n, tags)`: the mean, or what a stack of runs gives."
+    if not tagger.stacker: return each.mean(0)
+    runs = torch.stack([part.mean(0) for part in each.double().split(tagger.stacker['runs'].tolist())], 1)
+    coef, bias = (tagger.stacker[k].double() for k in ('coef', 'bias'))
+    return (runs.mean(1) + runs.flatten(1)@coef + bias).clamp(0, 1).float() # as `planet.stacking.Stacker`
+
 # %% ../nbs/04_inference.ipynb #probabilities
 def _activated(tagger, logits):
     probs = logits.sigmoid()
@@ -140,8 +154,8 @@ def _probabilities(tagger, pixels):
                          f'{shape[1]}, {shape[2]}) are wanted')
     found = []
     for some in pixels.split(tagger.bs) if len(pixels) else ():
-        each = [_activated(tagger, network(some)) for network in tagger.networks]
-        found.append(each[0] if len(each) == 1 else torch.stack(each).mean(0))
+        each = [_activated(tagger, network(_scaled(some, k))) for network, k in zip(tagger.networks, tagger.factors)]
+        found.append(each[0] if len(each) == 1 else _joined(tagger, torch.stack(each)))
     probs = torch.cat(found) if found else torch.empty(0, len(tagger.vocab))
     return tagger.calibrator(probs) if tagger.calibrator else probs
 

@@ -26,7 +26,8 @@ def card(facts:dict, # what `model.json` says
     "A model card in Markdown."
     trained, given, members = facts['trained_on'], facts['input'], facts['members']
     arch = ', '.join(dict.fromkeys(str(m['settings'].get('arch')) for m in members))
-    many = f' ({len(members)} networks, averaged)' if len(members) > 1 else ''
+    how = 'stacked' if facts.get('stacker') else 'averaged'
+    many = f' ({len(members)} networks, {how})' if len(members) > 1 else ''
     lines = [f'# Tags of satellite chips: {arch}{many}', '', _score(facts), '', '## Use', '',
              '    planet-tag THIS_FOLDER chips/', '',
              'or, in Python,', '', '    from planet.inference import Tagger',

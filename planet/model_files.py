@@ -4,14 +4,14 @@ Reading and finding one needs neither torch nor fastai: `planet.inference.Tagger
 """
 import hashlib
 import json
-import math
 import os
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError
 from planet.model_card import card
-from planet.records import RULES, find_run, list_runs
+from planet.model_facts import fault
+from planet.records import find_run, list_runs
 
 __all__ = ['FORMAT', 'VERSION', 'find_model', 'read_model', 'read_validation', 'cannot_be_saved', 'save_model',
            'join_models', 'write_facts']
@@ -19,9 +19,6 @@ __all__ = ['FORMAT', 'VERSION', 'find_model', 'read_model', 'read_validation', '
 FORMAT, VERSION = 'planet model folder', 1
 VALIDATION = 'validation.safetensors'
 SEEN = 200 # training chips whose pixels are measured: what scenes are compared with
-# what every model.json has, and of which type
-FIELDS = dict(members=list, vocab=list, kind=str, activation=dict, exclusive=list, rule=dict, input=dict, bs=int,
-              scores=dict, headline=dict, trained_on=dict, warnings=list)
 
 # ---- read
 
@@ -34,32 +31,6 @@ def _hash(path):
 def _own_hash(facts): # of all that model.json says, but for this hash
     text = json.dumps({k: v for k, v in facts.items() if k != 'sha256'}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-def _numbers(values, n=None, low=-math.inf, high=math.inf):
-    return (isinstance(values, list) and n in (None, len(values)) and
-            all(isinstance(o, (int, float)) and not isinstance(o, bool) and low <= o <= high for o in values))
-
-def _fault(facts):
-    "What is wrong with the facts of a `model.json`, in a few words; nothing where they are sound."
-    for name, kind in FIELDS.items():
-        if not isinstance(facts.get(name), kind): return f'{name} is missing or no {kind.__name__}'
-    vocab, given, rule, fitted = facts['vocab'], facts['input'], facts['rule'], facts.get('calibration')
-    if not vocab or not all(isinstance(o, str) for o in vocab) or len(set(vocab)) < len(vocab): return 'its vocab'
-    if not set(facts['exclusive']) | set(facts['activation'].get('softmax', [])) <= set(vocab):
-        return 'it names tags that are not in its vocab'
-    if not isinstance(given.get('size'), int) or not 8 <= given['size'] <= 8192: return 'the size of its images'
-    if not facts['members'] or facts['bs'] < 1: return 'it has no network'
-    for member in facts['members']:
-        files = member.get('weights') if isinstance(member, dict) else None
-        if not isinstance(files, str) or Path(files).name != files: return 'the name of its weights'
-        if not isinstance(member.get('settings'), dict) or not _numbers(member.get('mean')): return 'a network of it'
-        if not _numbers(member.get('std'), len(member['mean']), 1e-12): return 'its normalisation'
-    thresh = rule.get('thresh')
-    if rule.get('kind') not in RULES: return f"its decision rule {rule.get('kind')!r} is not known here"
-    if rule['kind'] == 'thresh' and not _numbers(thresh if isinstance(thresh, list) else [thresh]*len(vocab),
-                                                 len(vocab), 0, 1): return 'its thresholds'
-    if fitted is not None and not (isinstance(fitted, dict) and _numbers(fitted.get('slope'), len(vocab), 0)
-                                   and _numbers(fitted.get('bias'), len(vocab))): return 'its calibration'
 
 def read_model(folder, # a model folder
                check:bool=True, # compare the hashes of its files
@@ -76,7 +47,7 @@ def read_model(folder, # a model folder
         raise UserError(f"{path} was not written by planet: it does not say it is a {FORMAT}")
     if not isinstance(version := facts.get('version'), int) or version > VERSION:
         raise UserError(f'{path} has format {version!r}, and this planet reads up to {VERSION}: install a newer planet')
-    if why := _fault(facts): raise UserError(f'{path} is damaged ({why}): copy the model folder again')
+    if why := fault(facts): raise UserError(f'{path} is damaged ({why}): copy the model folder again')
     if facts.get('sha256') != _own_hash(facts):
         raise UserError(f'{path} was changed after it was written (its hash differs): copy the model folder again')
     for name, digest in facts['files'].items() if check else ():
@@ -99,8 +70,9 @@ def find_model(name, # a model folder, a run's folder or name, `last` or `best`
     except UserError as e: raise UserError(f'no model is called {name} ({e})') from None
     if (record.path/'model'/'model.json').is_file(): return record.path/'model'
     newest = next((r.path for r in list_runs(record.path.parents[1])[0] if (r.path/'model'/'model.json').is_file()), '')
-    raise UserError(f'{record.path} has no model folder: it is {record.status}, or was made before there were any; '
-                    + (f'{newest} has one' if newest else 'run its experiment again'))
+    why = record.facts.get('no_model')
+    raise UserError(f'{record.path} has no model folder: ' + (why or f'it is {record.status}, or was made before there '
+                    'were any') + (f'; {newest} has one' if newest else '' if why else '; run its experiment again'))
 
 def read_validation(folder, # a model folder
                    ) -> tuple: # names; probabilities `(n, tags)`, float32; targets `(n, tags)` or `(n,)`; groups
@@ -125,7 +97,7 @@ def write_facts(folder, # a model folder
     facts.setdefault('made', dict(time=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), versions=versions()))
     facts = json.loads(json.dumps(facts, default=str)) # as it will be read
     facts['sha256'] = _own_hash(facts)
-    if why := _fault(facts): raise ValueError(f'{folder}: {why}')
+    if why := fault(facts): raise ValueError(f'{folder}: {why}')
     for name, text in (('README.md', card(facts)), ('model.json', json.dumps(facts, indent=1) + '\n')):
         part = folder/f'.{name}.part'
         part.write_text(text, encoding='utf-8')
@@ -246,28 +218,41 @@ def save_model(folder, # to make, or to replace
         write_facts(part, said)
     return _whole(folder, fill)
 
+def _alike(value, key, stacker):
+    "What has to be the same in models that are joined; those that are stacked may see images of other sizes."
+    return {k: v for k, v in value.items() if k not in ('size', 'values')} if stacker and key == 'input' else value
+
 def join_models(folders, # model folders of one vocab, size, bands and normalisation: the folds of a cross-validation
                 out, # the folder to make
                 rule=None, # the decision rule; by default the first one's
                 scores:dict=None, # of the joined model, such as out of fold
                 result=None, # an out-of-fold `Result`, calibrated as the model is: what `recall` goes by
                 calibration=None, # a `Calibrator` of the averaged probabilities
+                stacker=None, # a `planet.stacking.Stacker` of the folders' probabilities, in place of the average
                 warnings=(), # lines to add
                ) -> Path: # `out`
-    "Join model folders into one whose probabilities are the average of theirs (an ensemble of folds)."
+    "Join model folders into one whose probabilities are the average of theirs (an ensemble of folds), or a stack."
     folders = [Path(f) for f in folders]
     told = [read_model(f) for f in folders]
     for facts, folder in zip(told[1:], folders[1:]):
         for key in ('vocab', 'kind', 'input', 'activation', 'exclusive'):
-            if facts[key] != told[0][key]: raise UserError(f'{folder} has another {key} than {folders[0]}')
-    if odd := [f for f, said in zip(folders, told) if said.get('calibration')]:
-        raise UserError(f'{odd[0]} is calibrated: join models before they are calibrated')
+            if _alike(facts[key], key, stacker) != _alike(told[0][key], key, stacker):
+                raise UserError(f'{folder} has another {key} than {folders[0]}')
+    if odd := [(f, is_) for f, said in zip(folders, told) for key, is_ in
+               (('calibration', 'calibrated'), ('stacker', 'stacked')) if said.get(key)]:
+        raise UserError(f'{odd[0][0]} is {odd[0][1]}: join models before they are {odd[0][1]}')
     fitted = _fitted(calibration)
     pairs = [(folder, m) for folder, said in zip(folders, told) for m in said['members']]
     names = [f'weights-{i}.safetensors' for i in range(len(pairs))]
     facts = {k: v for k, v in told[0].items() if k not in ('made', 'files', 'sha256')} | dict(
         members=[m | dict(weights=name) for (_, m), name in zip(pairs, names)], calibration=fitted,
         warnings=list(dict.fromkeys(w for o in (*[t['warnings'] for t in told], warnings) for w in o)))
+    if stacker is not None:
+        whole = max(told, key=lambda said: said['input']['size'])['input'] # networks of smaller images scale theirs
+        if odd := [f for f, said in zip(folders, told) if whole['size']/said['input']['size'] not in (1, 2, 4, 8)]:
+            raise UserError(f"halving images of {whole['size']} pixels does not give those of {odd[0]}")
+        facts |= dict(input=whole, stacker=dict(runs=[len(said['members']) for said in told],
+                                                coef=stacker.coef.tolist(), bias=stacker.bias.tolist()))
     if rule is not None: facts['rule'] = rule.facts()
     if scores is not None:
         name = (head := facts['headline'])['name']

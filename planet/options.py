@@ -46,7 +46,9 @@ def check_options(given:dict, # name -> value; those that have no limits are let
     if recipe == 'frozen' and given.get('epochs') is not None:
         raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
     if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
-        raise UserError(f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
+        inside = Path(groups).expanduser()/'groups.csv'
+        raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
+                        f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')

@@ -12,13 +12,16 @@ from pathlib import Path
 from planet.cli import UserError, near_names
 from planet.locks import locked
 
-__all__ = ['STATUSES', 'Record', 'read_record', 'list_runs', 'find_run', 'find_runs', 'best_run']
+__all__ = ['OUT_OF_FOLD', 'STATUSES', 'Record', 'read_record', 'list_runs', 'find_run', 'find_runs', 'best_run']
 
 STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged', 'killed' # the last: says running, and is not
 LOCK = '.lock' # in a run's folder: held while the run goes on
 TABLES, LISTS = ('options', 'data', 'scores', 'git', 'device', 'versions', 'stages', 'peak_memory'), ('warnings',)
 STAMP = re.compile(r'(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?![^-])') # what the folder of a run begins with
 RULES = 'thresh', 'expected', 'argmax' # decision rules
+OUT_OF_FOLD = dict( # labels of the scores that cross-validated runs and stacks have beside others
+    f2_one='F2, one threshold cross-fitted', f2_naive='F2, best threshold, naive',
+    f2_calibrated='F2 at {rule}, calibrated', f2_nested='F2, stack and threshold nested')
 BEST = 'f2', 'accuracy' # the score that `best` goes by: the first of these that a run has
 
 @dataclass(frozen=True)

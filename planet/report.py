@@ -10,6 +10,7 @@ from planet import page, plots, result_plots
 from planet.figures import shown_bands
 from planet.gradcam import grad_cam
 from planet.grouped import grouped_table
+from planet.records import OUT_OF_FOLD
 from planet.results import ClassResult, TagsResult
 from planet.run_files import Missing, read_run
 
@@ -33,7 +34,8 @@ def score_rows(run) -> list: # (name, label, score, baseline, interval)
     if run.rule.get('kind') == 'expected': rule = 'the best expected set'
     names = [k for k in labels if k in scores]
     names += [k for k, v in scores.items() if k not in labels and not k.endswith(('_interval', '_baseline'))]
-    return [(k, labels[k].label.format(rule=rule) if k in labels else k, scores[k], scores.get(f'{k}_baseline'),
+    words = OUT_OF_FOLD | {k: s.label for k, s in labels.items()}
+    return [(k, words.get(k, k).format(rule=rule), scores[k], scores.get(f'{k}_baseline'),
              scores.get(f'{k}_interval')) for k in names if scores[k] is None or isinstance(scores[k], (int, float))]
 
 def headline(run) -> str:

@@ -24,7 +24,9 @@ def _cells(path, wanted, names, option, what):
     "The column of `wanted` that a file has, and its cell for each of `names`, which may have a folder or an ending."
     def misfit(why): return UserError(f'{path} {why}', option=option)
     try: column, cells = _read(path, wanted, misfit)
-    except UserError as e: raise e if str(e).startswith(f'`{option}`') else UserError(str(e), option=option) from None
+    except UserError as e:
+        if str(e).startswith(f'`{option}`'): raise
+        raise UserError(str(e).replace('image_name,tags', f'image_name,{wanted[0]}'), option=option) from None
     def bare(name): return stem(name.replace('\\', '/').rsplit('/', 1)[-1])
     rows = {}
     for name in cells.index: rows.setdefault(bare(name), []).append(name)

@@ -64,10 +64,9 @@ def with_groups(
     if chips.group is not None:
         names = chips.table.image_name.to_numpy()
         group = names[_connected(group, chips.group)]
-    sizes = pd.Series(group).value_counts()
-    many = sizes[sizes > 1]
-    say(f'groups: {file}, {many.sum():,} of {len(chips):,} chips are in {len(many):,} groups of several'
-        + (f', the largest of {many.max():,}' if len(many) else ''))
+    many = pd.Series(group).value_counts().loc[lambda n: n > 1]
+    say(f"groups: {file}, {many.sum():,} of {len(chips):,} chips are in {len(many):,} group{'s'*(len(many) != 1)} of "
+        'several' + (f', the largest of {many.max():,}' if len(many) else ''))
     return replace(chips, table=chips.table.assign(group=group))
 
 def _ungrouped(chips): return replace(chips, table=chips.table.drop(columns='group'))
@@ -231,6 +230,7 @@ def split_chips(
     split:str='auto', # `auto`: the table's own if it has one, else random; `random`; a file, as in `split_file`;
                       # `ungrouped`: random or in folds, as if there were no groups, to see what they change
     whole:Chips=None, # the set that folds are made of, where `chips` are only some of it
+    tell=say, # takes a line of what there is to know of the split
 ) -> Split:
     """Split chips into a training and a validation set; duplicates stay together. The same options give the same split.
 
@@ -259,7 +259,7 @@ def split_chips(
     if found.group is None or grouped is not chips: found = replace(found, group=kept_together(grouped))
     if grouped.group is not None:
         found = replace(found, facts=found.facts | dict(groups=_group_facts(grouped, found, split, valid_pct, seed)))
-    for remark in _remarks(grouped, found): say(f'split: {remark}')
+    for remark in _remarks(grouped, found): tell(f'split: {remark}')
     return found
 
 def _group_facts(chips, split, kind, valid_pct, seed):
@@ -285,7 +285,8 @@ def _remarks(chips, split):
         yield f'no training chip shows {missing}{todo}'
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
     if facts := split.facts.get('groups'):
-        together = f"{facts['chips']:,} of {len(chips):,} chips are in {facts['groups']:,} groups of several"
+        n = facts['groups']
+        together = f"{facts['chips']:,} of {len(chips):,} chips are in {n:,} group{'s'*(n != 1)} of several"
         if n := facts['beside_training']:
             yield f'{n:,} of {len(split.valid):,} validation chips have one of their group in the training set'
         elif 'random_valid' in facts:

@@ -25,7 +25,7 @@ tracking
 crossval
 runs
 report explain
-run_files records comparison grouped model_files model_card
+run_files records comparison grouped model_files model_card model_facts
 results
 plots tag_plots result_plots page
 recipes kernel_ridge

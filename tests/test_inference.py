@@ -14,12 +14,14 @@ from planet.calibration import fit_platt
 from planet.chips import from_folder
 from planet.cli import UserError
 from planet.data import tags_dls, weather_chips, weather_dls
+from planet.export import export_model
 from planet.inference import Tagger, tag_stream
 from planet.learner import chip_learner, find_loss
 from planet.model_files import find_model, join_models, read_model, read_validation, save_model
 from planet.results import evaluate
 from planet.rules import BestExpected, TunedThresholds, decided
 from planet.splits import random_split
+from planet.stacking import fit_stacker
 from planet.store import ChipStore
 
 SIZE = 32
@@ -131,6 +133,24 @@ def test_several_networks_are_averaged(trained, saved, tmp_path):
     model_files.write_facts(b, facts)
     with pytest.raises(UserError, match='has another input than'): join_models([saved, b], tmp_path/'no')
     assert not (tmp_path/'no').exists()
+
+def test_a_stack_of_networks_at_two_sizes_gives_what_its_stacker_does(trained, saved, tmp_path):
+    t, dls = trained, tags_dls(trained.chips, ChipStore(trained.chips.paths, 2*SIZE), trained.split, 16)
+    large = evaluate(learn := chip_learner(dls, 'resnet18', 'none', t.learn.loss_func), t.chips, t.split)
+    b = save_model(tmp_path/'b', learn, large, t.chips)
+    x = torch.cat([t.result.probs, large.probs], 1).double().numpy()
+    stacker = fit_stacker(x, t.result.targs.double().numpy(), folds=3)[0]
+    joined = join_models([saved, b], tmp_path/'joined', stacker=stacker)
+    tagger = Tagger.load(joined)
+    assert tagger.size == 2*SIZE and tagger.factors == [2, 1] and 'stacked' in (joined/'README.md').read_text()
+    np.testing.assert_allclose(probabilities(tagger, t.valid), stacker(x), atol=1e-5)
+    assert abs(stacker(x) - x.reshape(len(x), 2, -1).mean(1)).max() > .01 # it is not their average
+    with pytest.raises(UserError, match='is stacked: join models before'): join_models([joined, b], tmp_path/'no')
+    with pytest.raises(UserError, match='has another input than'): join_models([saved, b], tmp_path/'no')
+    with pytest.raises(UserError, match='networks of several sizes'): export_model(joined, ['onnx'])
+    facts = json.loads((joined/'model.json').read_text())
+    facts['stacker']['coef'].pop()
+    with pytest.raises(ValueError, match='how it stacks its networks'): model_files.write_facts(joined, facts)
 
 # ---- the folder
 

@@ -43,6 +43,12 @@ def test_every_chip_is_scored_once_by_a_model_without_it(whole, drawn):
     assert 'another region' in whole.facts['statement'] and (whole.path/'report.html').exists()
     assert whole.facts['out_of_fold'] and not (whole.path/'checkpoint').exists()
 
+def test_what_is_to_know_of_all_folds_is_said_once(drawn, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'cache'))
+    planet_kfold.main(data=str(drawn), out=str(tmp_path), **quick | dict(recipe='frozen', epochs=None))
+    said = capsys.readouterr().out.splitlines()
+    assert sum('fewer chips than folds' in line for line in said) == 1 == sum('fold 2 of 3' in line for line in said)
+
 def test_one_model_folder_averages_the_folds(whole, drawn):
     from planet.inference import Tagger
     tagger = Tagger.load(whole.path/'model')
@@ -105,12 +111,28 @@ def test_stock_fastai_on_the_same_folds(whole, drawn, tmp_path, capsys):
     of = [[list(pd.read_csv(r.path/'folds'/f'fold-{k}.csv').image_name) for k in range(3)] for r in (record, whole)]
     assert of[0] == of[1] and not record.probabilities().equals(whole.probabilities())
 
-def test_a_head_in_closed_form(drawn, tmp_path, monkeypatch):
+def test_a_head_in_closed_form_and_stacks(whole, drawn, tmp_path, monkeypatch, capsys):
+    from planet.inference import Tagger
+    from planet.model_files import find_model
+    from planet.tools.stack import stack_runs
     monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'cache'))
-    planet_kfold.main(data=str(drawn), out=str(tmp_path), **quick | dict(epochs=None, freeze_epochs=None),
-                      recipe='frozen', head='kernel')
+    frozen = quick | dict(epochs=None, freeze_epochs=None, recipe='frozen')
+    planet_kfold.main(data=str(drawn), out=str(tmp_path), head='kernel', **frozen)
     record = only_run(tmp_path)
     assert record.score('f2') > .4 and 'no network' in record.facts['folds'][0]['no_model']
+    with pytest.raises(UserError, match='has no model folder: kernel ridge regression is no network'):
+        find_model(record.path)
+    planet_kfold.main(data=str(drawn), out=str(tmp_path), name='linear', **frozen)
+    capsys.readouterr()
+    stack_runs(['linear', str(whole.path)], str(tmp_path), 'both')
+    tagger = Tagger.load('both', out=str(tmp_path)) # three folds of each
+    assert len(tagger.networks) == 6 and tagger.stacker['runs'].tolist() == [3, 3]
+    assert tagger.facts['headline']['value'] == pytest.approx(read_record(tagger.folder.parent).score('f2'))
+    assert 'there is no model folder' not in capsys.readouterr().out
+    stack_runs(['linear', str(record.path)], str(tmp_path), 'with kernel')
+    assert 'there is no model folder: a stack has one only where' in ' '.join(capsys.readouterr().out.split())
+    with pytest.raises(UserError, match='a stack has one only where each of its runs has one'):
+        find_model('with kernel', str(tmp_path))
 
 @pytest.mark.parametrize('wrong, told', [
     (dict(folds=0), '`folds` 0 leaves nothing to cross-validate'), (dict(folds=61), '61 of 60 distinct chips'),

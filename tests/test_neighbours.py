@@ -205,6 +205,13 @@ def test_faults_of_a_file_of_groups_are_told_in_a_line(chips, groups_file, spoil
     spoil(pd.read_csv(groups_file)).to_csv(groups_file, index=False)
     with pytest.raises(UserError, match=f'`groups` .*groups.csv {said}'): with_groups(chips, groups_file)
 
+def test_a_file_of_groups_without_a_row(chips, groups_file):
+    groups_file.write_text('')
+    with pytest.raises(UserError, match='is empty: it needs the columns image_name,group and'):
+        with_groups(chips, groups_file)
+    with pytest.raises(UserError, match='is a folder: give .*groups.csv'):
+        check_options(dict(groups=str(groups_file.parent)))
+
 def test_a_missing_file_of_groups_is_told_before_chips_are_read():
     with pytest.raises(UserError, match='`groups` nowhere.csv: no such file'): check_options(dict(groups='nowhere.csv'))
 

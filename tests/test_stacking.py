@@ -100,11 +100,17 @@ def test_runs_are_stacked_into_a_run(runs, capsys):
     stack_runs(['a', 'b'], str(runs), 'both')
     said = capsys.readouterr().out
     assert 'gain of the stack' in said and 'mean of them' in said and 'another region' in said
+    assert 'F2, stack and threshold nested' in said
     record = find_run('both', runs)
     assert record.status == 'done' and record.facts['out_of_fold'] and record.score('f2_nested') > .5
     assert record.result().f2_per_chip.mean().item() == pytest.approx(record.score('f2'), abs=2e-3)
     assert {r['of'] for r in record.facts['stack']} == {'a', 'b', 'mean of them'}
     assert (record.path/'report.html').exists()
+    from planet.tools.compare import compare_runs
+    capsys.readouterr()
+    compare_runs(['a', 'both'], str(runs))
+    said = capsys.readouterr().out
+    assert 'F2, stack and threshold nested' in said and 'different loss functions' not in said
     stack_runs(['both', 'a'], str(runs)) # a stack is out of fold as well
 
 def test_rows_in_another_order_are_the_same_chips(runs):
@@ -136,3 +142,14 @@ def test_other_tags_of_a_chip_too_few_runs_and_too_many_folds(runs):
     with pytest.raises(UserError, match='two runs at least'): stack_runs(['a'], str(runs))
     with pytest.raises(UserError, match='are one run'): stack_runs(['a', 'a'], str(runs))
     with pytest.raises(UserError, match='81 of 80'): stack_runs(['a', 'b'], str(runs), folds=81)
+    for wrong in (dict(folds=1), dict(thresh=2), dict(seed=-1)):
+        with pytest.raises(UserError, match=f'`{next(iter(wrong))}`'): stack_runs(['a', 'b'], str(runs), **wrong)
+
+def test_tags_in_another_order_are_the_same_tags(runs):
+    from planet.records import find_run
+    probs, truth = models(n=80, tags=3)
+    order = [2, 0, 1]
+    fake_run(runs, 'c', probs[1][:, order], truth[:, order], vocab=[VOCAB[i] for i in order])
+    for other in 'bc': stack_runs(['a', other], str(runs), f'with {other}')
+    one, two = (find_run(f'with {other}', runs) for other in 'bc')
+    assert one.result().probs.equal(two.result().probs) and one.score('f2_nested') == two.score('f2_nested')

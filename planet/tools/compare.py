@@ -80,8 +80,8 @@ def compare_runs(runs:list, out='runs', # as in `find_run`
                                differ=differ, paired=pairs, warnings=warnings, note=CAVEAT))
     for x, r in zip(letters, records): say(*paragraph(x, r.path, 4))
     say('', *_differ_lines(differ, letters), '', *_score_lines(records, letters), '', *_pair_lines(pairs))
-    notes = [('note', 'the losses are of different loss functions: they cannot be compared')]*bool(
-        {'loss', 'loss_args'} & {*differ})
+    of = [{v for v in differ.get(k, ()) if v is not None} for k in ('loss', 'loss_args')] # a stack has none
+    notes = [('note', 'the losses are of different loss functions: they cannot be compared')]*(max(map(len, of)) > 1)
     for label, text in [*notes, *_notes(pairs), *(('WARNING', w) for w in warnings)]: say(*paragraph(label, text))
 
 def _notes(pairs):

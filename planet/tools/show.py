@@ -3,12 +3,13 @@ import csv
 import shlex
 from planet.cli import say
 from planet.provenance import resume_command
-from planet.records import Record, find_run
+from planet.records import OUT_OF_FOLD, Record, find_run
 from planet.tools.text_table import command_line, duration, interval, number, paragraph, print_json, size, table
 
 __all__ = ['show_run', 'score_rows']
 
 LABELS = dict(f2='F2', f2_tuned='F2, thresholds cross-fitted', f2_decided='F2, best expected set', valid_loss='loss')
+LABELS |= {k: label.replace(' at {rule}', '') for k, label in OUT_OF_FOLD.items()}
 
 def score_rows(r:Record) -> list: # of name, label, value, baseline, interval
     "The scores of a record, each with its baseline and confidence interval."

@@ -1,6 +1,7 @@
 "`planet-runs stack`: combine runs by per-tag ridge regression on their out-of-fold probabilities."
 from planet.cli import UserError, say
-from planet.records import find_runs
+from planet.options import check_options
+from planet.records import OUT_OF_FOLD, find_runs
 from planet.tools.text_table import interval, number, paragraph, table
 
 __all__ = ['stack_runs']
@@ -29,6 +30,19 @@ def same_chips(records, results):
             raise differ(f'{int(odd.sum()):,} have other true tags, such as {first.names[int(odd.int().argmax())]}')
         yield r.probs[rows][:, columns], r.groups and [r.groups[row] for row in rows]
 
+def write_model(run, records, made, stacked):
+    "The stack as a model folder, if every run has one that can be joined; why not, where there is none."
+    from planet.model_files import find_model, join_models
+    try:
+        join_models([find_model(r.path) for r in records], run.path/'model', stacked.rule, result=stacked,
+                    stacker=made.stacker, warnings=['it stacks the models of several runs; the scores are out of '
+                                                    'fold, of stackers that were fitted on other chips'])
+    except UserError as e:
+        why = f'a stack has one only where each of its runs has one to join ({e})'
+        run.update(no_model=why)
+        return why
+    return ''
+
 def stack_runs(
     runs:list, # folder, name, last or best of each
     out='runs', # where records lie, and the stack's goes
@@ -37,11 +51,14 @@ def stack_runs(
     folds:int=5, seed:int=42, # of the nested cross-validation
 ):
     "Stack runs, say what that gains over each, and write the stack as a run."
+    check_options(dict(thresh=thresh, seed=seed))
+    if folds < 2: raise UserError(f'{folds} leaves nothing to fit a stack on: 2 or more', option='folds')
     records = find_runs(runs, out, 'stack')
     from planet.comparison import paired_difference
     from planet.crossval import OutOfFold
     from planet.metrics import best_threshold, bootstrap_interval, crossfit_fbeta
     from planet.report import write_report
+    from planet.results import Score
     from planet.rules import AboveThreshold
     from planet.runs import Run
     from planet.stacking import joined_groups, stack
@@ -52,13 +69,15 @@ def stack_runs(
     if (most := len(first) if groups is None else len(set(groups))) < folds:
         raise UserError(f'{folds} of {most} groups of chips: there must be as many as folds', option='folds')
     probs = [p for p, _ in aligned]
-    def result(p, metrics=None): return OutOfFold(p, first.targs, first.names, first.vocab, rule, None, first.targs,
-                                                  None, metrics, groups)
+    def result(p, kind=OutOfFold): return kind(p, first.targs, first.names, first.vocab, rule, None, first.targs,
+                                               groups=groups)
+    class Nested(OutOfFold):
+        SCORES = OutOfFold.SCORES | dict(f2_nested=Score(OUT_OF_FOLD['f2_nested'], lambda r: nested))
     o = dict(runs=list(map(str, runs)), name=name, thresh=thresh, folds=folds, seed=seed, out=str(out))
     with Run('stack', o) as run:
         made = stack(probs, first.targs, folds, seed, groups)
         nested = float(made.per_chip.mean())
-        stacked = result(made.probs, dict(f2_nested=nested))
+        stacked = result(made.probs, Nested)
         rows, mean = [], sum(probs)/len(probs)
         parts = {r.name or r.stamp: p for r, p in zip(records, probs)} | {'mean of them': mean}
         for label, p in parts.items():
@@ -72,6 +91,7 @@ def stack_runs(
         run.update(data=data, out_of_fold=True, stack=rows, stacked=[str(r.path) for r in records],
                    stacker=made.stacker.facts() | dict(thresh=made.thresh))
         run.result(stacked)
+        without = write_model(run, records, made, stacked)
         run.attempt('report.html', write_report, run.path, None, None, stacked)
     low, high = bootstrap_interval(made.per_chip, groups=groups)
     say(stacked.report(), '', f'stack of {len(runs)} runs, its threshold fitted on other folds: F2 {nested:.4f} '
@@ -81,4 +101,5 @@ def stack_runs(
                  f"{r['differ']:,}"] for r in rows]))
     for r in rows:
         if r['warning']: say(*paragraph('WARNING', f"{r['of']}: {r['warning']}"))
+    if without: say(*paragraph('note', f'there is no model folder: {without}'))
     say('', run.path)
