@@ -15,7 +15,7 @@ from planet import amazon
 from planet.chips import Chips
 from planet.cli import UserError, near_names, progress
 from planet.files import open_regular, why_unreadable
-from planet.tiffs import read_bands, scale_bands
+from planet.tiffs import nodata_of, read_bands, scale_bands
 
 __all__ = ['ALIASES', 'band_name', 'file_bands', 'find_bands', 'measure_bands', 'choose_bands', 'recorded_bands']
 
@@ -88,13 +88,6 @@ def _sampled(paths):
     if len(paths) <= CHIPS: return list(paths)
     return [paths[i] for i in np.sort(np.random.default_rng(42).permutation(len(paths))[:CHIPS])]
 
-def _nodata(data):
-    "The value that GDAL's tag says means that nothing was measured; `None` where there is none."
-    import tifffile
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tif: return float(tif.pages[0].tags[42113].value)
-    except (tifffile.TiffFileError, KeyError, TypeError, ValueError): return None
-
 def _pixels(path, at, kind, nodata=None):
     "Some pixels of a chip, `(pixels, bands)`; those without data (all 0, NaN, or `nodata`) are left out."
     try: pixels = _read(path)[1]
@@ -114,7 +107,7 @@ def measure_bands(paths, # image files
     Values of 8 bits keep 0 to 255. Labels are not looked at. """
     paths = _sampled(paths)
     data, first = _read(paths[0])
-    kind, nodata = first.dtype, _nodata(data)
+    kind, nodata = first.dtype, nodata_of(data)
     with ThreadPoolExecutor() as pool:
         read = pool.map(lambda p: _pixels(p, at, kind, nodata), paths)
         found = [o for o in progress(read, len(paths), 'measuring bands') if o is not None and len(o)]

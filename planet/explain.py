@@ -15,8 +15,10 @@ from planet.files import why_unreadable
 from planet.gradcam import grad_cam
 from planet.images import as_rgb, open_chip
 from planet.model_card import rule_words
+from planet.rasters import measured
 from planet.report import overlay
-from planet.tiffs import check_tiff, read_bands, scale_bands, unknown_format
+from planet.tag_map import EMPTY
+from planet.tiffs import check_tiff, nodata_of, read_bands, scale_bands, unknown_format
 
 __all__ = ['PLAIN', 'Limits', 'UPLOADS', 'Tagged', 'read_picture', 'tag_picture', 'thresholds', 'rule_said',
            'chip_html', 'scene_html', 'attention_html']
@@ -102,15 +104,17 @@ def tag_picture(tagger, # from `planet.inference.Tagger.load`
     def cut(top, left): return np.ascontiguousarray(whole[top:top+window, left:left+window])
     try: pixels = torch.stack([open_chip(cut(*at), tagger.size, tagger.limits) for at in places])
     except ValueError as e: raise UserError(f'{Path(path).name} is not what was trained on: {e}') from None
-    shown = as_array(pixels[0], tagger.bands) if len(places) == 1 else _scene_picture(whole, tagger)
+    shown = as_array(pixels[0], tagger.bands) if len(places) == 1 else _scene_picture(whole, tagger, path)
     return Tagged(Path(path).name, shown, pixels, tagger.probabilities(pixels), places, window)
 
-def _scene_picture(whole, tagger):
-    "A small picture of a scene, in true or false colour."
+def _scene_picture(whole, tagger, path):
+    "A small picture of a scene, in true or false colour; of many bits, what holds no measurement is grey."
     step = max(1, max(whole.shape[:2])//1024)
     small = whole[::step, ::step]
-    if tagger.limits is not None: small = scale_bands(small, tagger.limits)
-    return as_array(np.moveaxis(small, 2, 0), tagger.bands)
+    if tagger.limits is None: return as_array(np.moveaxis(small, 2, 0), tagger.bands)
+    seen = as_array(np.moveaxis(scale_bands(small, tagger.limits), 2, 0), tagger.bands)
+    valid = measured(np.moveaxis(small, 2, 0), nodata_of(Path(path).read_bytes()))
+    return np.where(valid.reshape(valid.shape + (1,)*(seen.ndim - 2)), seen, np.uint8(EMPTY))
 
 # ---- what the rule did -------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
@@ -18,8 +19,10 @@ from planet.data import tags_dls
 from planet.guarantees import Guarantee, recall_confidence, recall_threshold
 from planet.inference import Tagger
 from planet.learner import chip_learner, find_loss
-from planet.model_files import save_model
+from planet.model_card import rule_words
+from planet.model_files import read_model, save_model
 from planet.results import evaluate
+from planet.rules import rule_of
 from planet.splits import random_split
 from planet.store import ChipStore
 from planet.tag_files import TagFile
@@ -29,7 +32,7 @@ from planet.tools.tag import tag_command
 
 GIVEN = dict(out='', overwrite=False, resume=False, engine='torch', bs=8, workers=2, column='', recall='',
              confidence=.95, submission='', upload='', export='', data='', serve=False, port=0, overlap=0, scale='',
-             bands='', metres=0, html='', runs='runs')
+             bands='', metres=0, html='', runs='runs', one_weather=False, host='', upload_limits='')
 
 @pytest.fixture(scope='module')
 def model(drawn, tmp_path_factory):
@@ -167,6 +170,41 @@ def test_what_was_broken_off_is_resumed(model, images, tmp_path, monkeypatch):
     fails(model, images, out=str(tmp_path/'u.csv'), resume=True, words='was not begun')
     assert tag(model, images, out=str(out), resume=True) == 0
     assert out.read_bytes() == whole.read_bytes() and sorted(os.listdir(tmp_path)) == ['t.csv', 'whole.csv']
+
+@pytest.mark.parametrize('ending', ['.csv', '.jsonl', '.parquet'])
+def test_what_is_complete_is_left_as_it_is(model, images, tmp_path, monkeypatch, capsys, ending):
+    if ending == '.parquet': pytest.importorskip('pyarrow')
+    out, some = tmp_path/f't{ending}', [images/f'train_{i}.jpg' for i in range(10)]
+    assert tag(model, *some, out=str(out)) == 0
+    before = out.read_bytes()
+    def nothing(*args, **kwargs): raise AssertionError('tagged again')
+    monkeypatch.setattr(tool, 'tag_images', nothing)
+    capsys.readouterr()
+    assert tag(model, *some, out=str(out), resume=True) == 0
+    assert f'{out} is complete: 10 images were tagged before' in capsys.readouterr().out
+    (tmp_path/'bad.jpg').write_bytes(b'no image')
+    assert tag(model, *some, tmp_path/'bad.jpg', out=str(out), resume=True) == tool.SKIPPED
+    assert '1 of 11 images were skipped' in capsys.readouterr().err
+    fails(model, *some[:9], out=str(out), resume=True, words='of another model or of other images: `overwrite` it')
+    monkeypatch.setattr(Tagger, 'probabilities', lambda self, pixels: torch.full((len(pixels), len(self.vocab)), .5))
+    fails(model, *some, out=str(out), resume=True, words='of another model or of other images: `overwrite` it')
+    assert out.read_bytes() == before and not list(tmp_path.glob('.t*'))
+
+def test_exactly_one_weather(model, images, tmp_path, capsys):
+    tag(model, images, out=str(tmp_path/'a.csv'))
+    tag(model, images, out=str(tmp_path/'b.csv'), one_weather=True)
+    weather = set(Tagger.load(model).exclusive)
+    for a, b in zip(rows(tmp_path/'a.csv'), rows(tmp_path/'b.csv')):
+        one, = set(b['tags'].split()) & weather
+        assert float(b[one]) == max(float(b[t]) for t in weather)
+        assert set(a['tags'].split()) - weather == set(b['tags'].split()) - weather
+    facts = read_model(model) | dict(rule=dict(kind='thresh', thresh=.2, one=[0, 1]))
+    two = ', '.join(facts['vocab'][:2])
+    assert rule_words(facts) == f'every tag above 0.2, and of {two} exactly one, the likeliest'
+    assert rule_of(facts['rule']).facts() == facts['rule'] and 'exactly one' in str(rule_of(facts['rule']))
+    tagger = Tagger.load(model)
+    tagger.exclusive = []
+    with pytest.raises(UserError, match='no mutually exclusive tags'): tool.exactly_one(tagger)
 
 def test_an_input_that_is_gone_since_is_noticed(model, images, tmp_path, monkeypatch):
     mine = shutil.copytree(images, tmp_path/'mine')
