@@ -17,7 +17,8 @@ from planet.cli import UserError, near_names, progress
 from planet.files import open_regular, why_unreadable
 from planet.tiffs import nodata_of, read_bands, scale_bands
 
-__all__ = ['ALIASES', 'band_name', 'file_bands', 'find_bands', 'measure_bands', 'choose_bands', 'recorded_bands']
+__all__ = ['ALIASES', 'band_name', 'file_bands', 'find_bands', 'measure_bands', 'choose_bands', 'in_colour',
+           'recorded_bands']
 
 # what bands are called in files and on command lines, and what they are called here
 ALIASES = dict(r='red', g='green', b='blue', n='nir', near_infrared='nir', near_ir='nir', nir1='nir', infrared='nir',
@@ -176,6 +177,16 @@ def choose_bands(chips:Chips, # from a source or a folder
         said += f" scaled to 8 bits from {ranges} ({100*found['clipped']:.1f} % of the values lie outside)"
     return replace(chips, bands=bands, limits=[*found['limits'], at], stats=(found['mean'], found['std']),
                    read=[*chips.read, said])
+
+def in_colour(chips:Chips, # from a folder; each has a file
+             ) -> Chips: # for figures: with all bands, where the files are GeoTIFFs that no plain picture shows
+    "Chips as figures draw them: TIFFs of more than three bands, or of 16 bits, in false colour or in their colours."
+    path = next(iter(chips.paths), None)
+    if path is None or chips.limits is not None or path.suffix.lower() not in ('.tif', '.tiff'): return chips
+    try:
+        names, kind = file_bands(path)
+        return chips if len(names) in (1, 3) and kind == np.uint8 else choose_bands(chips, 'all')
+    except UserError: return chips # a broken file, or files of several kinds: as they are
 
 def recorded_bands(chips:Chips, # from the folder that a record names
                    facts:dict, # the record's `data`

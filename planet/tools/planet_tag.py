@@ -19,7 +19,7 @@ def tag(
     confidence:float=0.95, # with which `recall` is to hold
     submission:str='', # folder of the competition: tag its test chips and write a submission
     upload:str='', # message: send the submission to Kaggle and wait for its score
-    export:str='', # add onnx, int8 or openvino (several by comma) to the model folder, checked against torch
+    export:str='', # add onnx or int8 (several by comma; openvino takes onnx) to the model folder, checked
     data:str='', # labelled chips for `export`: those that were trained on, by default
     serve:bool=False, # open a page in the browser to drop images on
     host:str='127.0.0.1', # address that the page answers at: 0.0.0.0 lets others in
