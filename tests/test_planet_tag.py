@@ -228,12 +228,13 @@ def test_bad_inputs_are_named_counted_and_skipped(model, images, tmp_path, capsy
     (folder/'c.jpg').write_bytes((images/'train_1.jpg').read_bytes()[:300])
     Image.new('RGB', (3000, 800)).save(folder/'d.png')
     Image.new('1', (14_000, 14_000)).save(folder/'e.png') # 196 million pixels in 25 kB
+    os.mkfifo(folder/'f.jpg') # whoever opens it would wait for ever
     assert tag(model, folder, out=str(tmp_path/'t.csv')) == tool.SKIPPED
     assert [r['image_name'] for r in rows(tmp_path/'t.csv')] == ['a']
     said = capsys.readouterr().err.splitlines()
-    assert [Path(line.split()[1].rstrip(':')).name for line in said[:-1]] == ['b.jpg', 'c.jpg', 'd.png', 'e.png']
+    assert [Path(line.split()[1].rstrip(':')).name for line in said[:-1]] == ['b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg']
     assert '3000x800 pixels are no chip' in said[2] and 'decompression bomb' in said[3]
-    assert said[-1] == '4 of 5 images were skipped'
+    assert said[-1] == '5 of 6 images were skipped'
 
 def test_many_bad_ones_are_not_all_named(capsys):
     bad = tool.Bad()

@@ -202,6 +202,9 @@ def test_what_is_no_scene(tmp_path):
         with pytest.raises(UserError, match=why) as e: tag_scene(Colours(), tmp_path/f'{name}.tif')
         assert '\n' not in str(e.value)
     assert bare.exists() and unplaced.exists() and nocrs.exists() and away.exists()
+    for metres in (-5., float('nan'), float('inf')):
+        with pytest.raises(UserError, match='`metres` .* no ground size'):
+            plan_scene(Colours(), plant(tmp_path/'s.tif')[0], metres=metres)
 
 def test_outputs_are_checked_before_anything_is_read(tmp_path):
     path, _ = plant(tmp_path/'s.tif')

@@ -59,11 +59,12 @@ class Bad:
 def chip_opener(tagger):
     "A function that decodes a chip, and refuses what is no chip: a scene, or a picture whose shape would be lost."
     from PIL import Image
+    from planet.files import open_regular
     from planet.images import decode_chip
     usual = max(tagger.facts['input'].get('pixels') or [tagger.size])
     def open_one(path):
         try:
-            with Image.open(path) as im: width, height = im.size
+            with open_regular(path) as f, Image.open(f) as im: width, height = im.size
         except Image.DecompressionBombError as e: raise ValueError(str(e)) from None
         except Exception: width = height = usual # no picture for Pillow: the decoder says why, or reads it
         if max(width, height) > 4*max(usual, tagger.size) or max(width, height) > 2*min(width, height):
