@@ -232,7 +232,8 @@ def test_bad_inputs_are_named_counted_and_skipped(model, images, tmp_path, capsy
     assert tag(model, folder, out=str(tmp_path/'t.csv')) == tool.SKIPPED
     assert [r['image_name'] for r in rows(tmp_path/'t.csv')] == ['a']
     said = capsys.readouterr().err.splitlines()
-    assert [Path(line.split()[1].rstrip(':')).name for line in said[:-1]] == ['b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg']
+    named = [Path(line.split()[1].rstrip(':')).name for line in said[:-1]]
+    assert named == ['b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg']
     assert '3000x800 pixels are no chip' in said[2] and 'decompression bomb' in said[3]
     assert said[-1] == '5 of 6 images were skipped'
 
