@@ -155,13 +155,13 @@ def _pool(jobs, make, workers):
 
 class _Actor:
     "A Ray actor: holds the model once; a row that comes in is a tile, each row that goes out a window."
-    def __init__(self, make, threads, tries):
+    def __init__(self, make, threads, tries, most):
         _one_thread(threads)
-        self.worker, self.tries = make(), tries
+        self.worker, self.tries, self.most = make(), tries, most
     def __call__(self, batch):
         import ray
         jobs = list(zip(map(int, batch['scene']), map(int, batch['tile'])))
-        if ray.get(self.tries.add.remote(jobs[0])) > DEATHS + 1: raise RuntimeError(KILLED)
+        if ray.get(self.tries.add.remote(jobs[0])) > self.most: raise RuntimeError(KILLED)
         found = list(self.worker.run(jobs))
         rows = np.concatenate([r for _, r in found])
         scene = np.concatenate([np.full(len(r), job[0]) for job, r in found])
@@ -200,7 +200,7 @@ def _ray(jobs, make, workers):
     try:
         blocks = max(workers, -(-len(jobs)//GROUP)) # one block would be one task after another
         data = ray.data.from_items([dict(scene=s, tile=t) for s, t in jobs], override_num_blocks=min(blocks, 2000))
-        data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers), tries), batch_size=GROUP,
+        data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers), tries, DEATHS + 1), batch_size=GROUP,
                                 num_cpus=1, num_gpus=min(1, gpus/workers) if gpus else None,
                                 compute=ray.data.ActorPoolStrategy(size=workers))
         for batch in data.iter_batches(batch_size=None, batch_format='numpy'):

@@ -108,7 +108,7 @@ def test_a_finished_one_is_gone_on_with(tagger, test_set, kaggle, tmp_path, monk
         fails(again, words='and of another model or of other images: `overwrite` it')
     work.write_text(work.read_text().replace('test_1', 'test_9'))
     fails(again, words='of another model or of other images')
-    work.write_text(''.join(work.read_text().splitlines(keepends=True)[:-1]))
+    work.write_text(''.join(work.read_text().replace('test_9', 'test_1').splitlines(keepends=True)[:-1]))
     fails(again, words='lacks 1 test chips, which could not be read: `overwrite` it')
 
 def test_resume_is_asked_of_the_submission_and_not_of_its_name(tagger, test_set, tmp_path):
