@@ -200,7 +200,8 @@ def _ray(jobs, make, workers):
     try:
         blocks = max(workers, -(-len(jobs)//GROUP)) # one block would be one task after another
         data = ray.data.from_items([dict(scene=s, tile=t) for s, t in jobs], override_num_blocks=min(blocks, 2000))
-        data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers), tries, DEATHS + 1), batch_size=GROUP,
+        data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers), tries, DEATHS + 1),
+                                batch_size=GROUP,
                                 num_cpus=1, num_gpus=min(1, gpus/workers) if gpus else None,
                                 compute=ray.data.ActorPoolStrategy(size=workers))
         for batch in data.iter_batches(batch_size=None, batch_format='numpy'):
