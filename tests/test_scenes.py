@@ -105,7 +105,8 @@ def test_nodata(tmp_path, capsys):
         assert list(scene.table().tags) == tags_of(truth[1:]) # the hole neither darkens nor brightens
         assert scene.nodata[0] == .25 and (scene.nodata[1:] == 0).all() and np.isnan(scene.cells[0]).all()
         assert np.isclose(scene.areas.attrs['total'], (28 - .25)*METRES**2/1e4, rtol=2e-3)
-    many = write(tmp_path/'many.tif', np.where(pixels, pixels, 65535).astype(np.uint16), *UTM) # undeclared as well
+    deep = np.where(pixels, pixels.astype(np.uint16), np.uint16(65535))
+    many = write(tmp_path/'many.tif', deep, *UTM) # undeclared as well
     assert tag_scene(Colours(), many, scale='0:255').about['empty'] == 7
     real = np.where(pixels, pixels, np.nan).astype(np.float32)
     assert tag_scene(Colours(), write(tmp_path/'nan.tif', real, *UTM), scale='0:255').about['empty'] == 7
