@@ -111,6 +111,16 @@ def test_what_holds_no_data_is_grey_in_a_scene(tmp_path):
     tifffile.imwrite(tmp_path/'a.tif', pixels, photometric='rgb', extratags=[(42113, 2, 6, '65535', True)])
     item = tag_picture(tagger, tmp_path/'a.tif')
     assert item.picture[5, 5].tolist() == [EMPTY]*3 and item.picture[5, 60].tolist() == [128]*3
+    assert not item.empty.any() # each window holds some
+
+def test_windows_without_data_are_not_counted(tmp_path, tagger):
+    pixels = np.full((64, 256, 3), 90, np.uint8)
+    pixels[:, 64:128] = 0
+    Image.fromarray(pixels).save(tmp_path/'a.png')
+    item = tag_picture(tagger, tmp_path/'a.png')
+    assert item.empty.tolist() == [False, True, False, False] and item.picture[5, 70].tolist() == [EMPTY]*3
+    assert '3 windows of 64 x 64 pixels, and 1 without data.' in scene_html(tagger, item)
+    assert 'The probability of primary in each window, 0.00 to' in attention_html(tagger, item, 'primary')
 
 def test_what_the_rule_did():
     probs = torch.tensor([.85, .01, .21, .1, .95, .19, .02, 0])
