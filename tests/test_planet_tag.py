@@ -25,7 +25,7 @@ from planet.results import evaluate
 from planet.rules import rule_of
 from planet.splits import random_split
 from planet.store import ChipStore
-from planet.tag_files import TagFile
+from planet.tag_files import TagFile, read_rows
 from planet.tag_inputs import georeferenced, opened_inputs
 from planet.tools import tag as tool
 from planet.tools.tag import tag_command
@@ -227,15 +227,30 @@ def test_bad_inputs_are_named_counted_and_skipped(model, images, tmp_path, capsy
     (folder/'b.jpg').write_bytes(b'no image')
     (folder/'c.jpg').write_bytes((images/'train_1.jpg').read_bytes()[:300])
     Image.new('RGB', (3000, 800)).save(folder/'d.png')
+    Image.new('RGB', (3, 3)).save(folder/'g.png')
     Image.new('1', (14_000, 14_000)).save(folder/'e.png') # 196 million pixels in 25 kB
     os.mkfifo(folder/'f.jpg') # whoever opens it would wait for ever
     assert tag(model, folder, out=str(tmp_path/'t.csv')) == tool.SKIPPED
     assert [r['image_name'] for r in rows(tmp_path/'t.csv')] == ['a']
     said = capsys.readouterr().err.splitlines()
     named = [Path(line.split()[1].rstrip(':')).name for line in said[:-1]]
-    assert named == ['b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg']
+    assert named == ['b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg', 'g.png']
     assert '3000x800 pixels are no chip' in said[2] and 'decompression bomb' in said[3]
-    assert said[-1] == '5 of 6 images were skipped'
+    assert said[-1] == '6 of 7 images were skipped'
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
+@pytest.mark.parametrize('ending', ['.csv', '.jsonl', '.parquet'])
+def test_names_that_are_no_text(model, images, tmp_path, capsys, ending):
+    if ending == '.parquet': pytest.importorskip('pyarrow')
+    folder, out = tmp_path/'odd', tmp_path/f't{ending}'
+    folder.mkdir()
+    for name in (b'b\xffad.jpg', b'two\nlines.jpg', 'é.jpg'.encode()):
+        shutil.copy(images/'train_0.jpg', os.fsencode(folder) + b'/' + name)
+    assert tag(model, folder, out=str(out)) == 0
+    found = sorted(Path(name).name for name, *_ in read_rows(out))
+    assert found == ['b\\xffad.jpg', 'two\nlines.jpg', 'é.jpg']
+    tag(model, folder)
+    assert 'b\\xffad.jpg  ' in capsys.readouterr().out
 
 def test_many_bad_ones_are_not_all_named(capsys):
     bad = tool.Bad()

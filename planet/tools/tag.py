@@ -67,7 +67,8 @@ def chip_opener(tagger):
             with open_regular(path) as f, Image.open(f) as im: width, height = im.size
         except Image.DecompressionBombError as e: raise ValueError(str(e)) from None
         except Exception: width = height = usual # no picture for Pillow: the decoder says why, or reads it
-        if max(width, height) > 4*max(usual, tagger.size) or max(width, height) > 2*min(width, height):
+        shape, size = (width, height), max(usual, tagger.size)
+        if max(shape) > 4*size or max(shape) > 2*min(shape) or min(shape) < min(16, usual):
             raise ValueError(f'{width}x{height} pixels are no chip (trained on {usual}x{usual}): cut it into chips, '
                              'or give a georeferenced scene by itself')
         return decode_chip(path, tagger.size, tagger.limits)
