@@ -4,8 +4,9 @@ Made with gradio (extra `app`). It listens to this machine alone unless told oth
 """
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from planet.cli import UserError, say
+from planet.cli import UserError, near_names, say
 from planet.explain import UPLOADS, Limits, attention_html, chip_html, scene_html, tag_picture
 from planet.model_card import rule_words
 from planet.page import text
@@ -14,10 +15,25 @@ os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False') # it asks a server of
 os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')
 import gradio as gr  # after those two, which it reads when it is imported
 
-__all__ = ['build', 'serve']
+__all__ = ['upload_limits', 'build', 'serve']
 
 SYSTEM = ['system-ui', 'sans-serif'] # fonts that a device has: gradio's own come from a server
 LOOPBACK = 'localhost', '127.0.0.1', '::1'
+
+def upload_limits(given:str, # such as megabytes=8,megapixels=4; '': the usual ones
+                 ) -> Limits:
+    "Limits of an upload by name; `UserError` for one that there is not, or that is no number above 0."
+    known, found = asdict(UPLOADS), {}
+    for part in filter(None, given.split(',')):
+        name, _, value = part.partition('=')
+        if name not in known: raise UserError(f"{name} is no limit: {', '.join(f'{k}={v:g}' for k, v in known.items())}"
+                                              f'{near_names(name, known)}', option='upload_limits')
+        try: found[name] = type(known[name])(value)
+        except ValueError: found[name] = 0
+        if not 0 < found[name] < float('inf'):
+            raise UserError(f'{part}: a number above 0 is wanted, such as {name}={known[name]:g}',
+                            option='upload_limits')
+    return Limits(**known | found)
 
 def _about(tagger):
     facts, head = tagger.facts, tagger.facts['headline']

@@ -15,9 +15,10 @@ from planet import amazon
 from planet.chips import Chips
 from planet.cli import UserError, near_names, progress
 from planet.files import open_regular, why_unreadable
-from planet.tiffs import read_bands, scale_bands
+from planet.tiffs import nodata_of, read_bands, scale_bands
 
-__all__ = ['ALIASES', 'band_name', 'file_bands', 'find_bands', 'measure_bands', 'choose_bands', 'recorded_bands']
+__all__ = ['ALIASES', 'band_name', 'file_bands', 'find_bands', 'measure_bands', 'choose_bands', 'in_colour',
+           'recorded_bands']
 
 # what bands are called in files and on command lines, and what they are called here
 ALIASES = dict(r='red', g='green', b='blue', n='nir', near_infrared='nir', near_ir='nir', nir1='nir', infrared='nir',
@@ -88,13 +89,6 @@ def _sampled(paths):
     if len(paths) <= CHIPS: return list(paths)
     return [paths[i] for i in np.sort(np.random.default_rng(42).permutation(len(paths))[:CHIPS])]
 
-def _nodata(data):
-    "The value that GDAL's tag says means that nothing was measured; `None` where there is none."
-    import tifffile
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tif: return float(tif.pages[0].tags[42113].value)
-    except (tifffile.TiffFileError, KeyError, TypeError, ValueError): return None
-
 def _pixels(path, at, kind, nodata=None):
     "Some pixels of a chip, `(pixels, bands)`; those without data (all 0, NaN, or `nodata`) are left out."
     try: pixels = _read(path)[1]
@@ -114,7 +108,7 @@ def measure_bands(paths, # image files
     Values of 8 bits keep 0 to 255. Labels are not looked at. """
     paths = _sampled(paths)
     data, first = _read(paths[0])
-    kind, nodata = first.dtype, _nodata(data)
+    kind, nodata = first.dtype, nodata_of(data)
     with ThreadPoolExecutor() as pool:
         read = pool.map(lambda p: _pixels(p, at, kind, nodata), paths)
         found = [o for o in progress(read, len(paths), 'measuring bands') if o is not None and len(o)]
@@ -183,6 +177,16 @@ def choose_bands(chips:Chips, # from a source or a folder
         said += f" scaled to 8 bits from {ranges} ({100*found['clipped']:.1f} % of the values lie outside)"
     return replace(chips, bands=bands, limits=[*found['limits'], at], stats=(found['mean'], found['std']),
                    read=[*chips.read, said])
+
+def in_colour(chips:Chips, # from a folder; each has a file
+             ) -> Chips: # for figures: with all bands, where the files are GeoTIFFs that no plain picture shows
+    "Chips as figures draw them: TIFFs of more than three bands, or of 16 bits, in false colour or in their colours."
+    path = next(iter(chips.paths), None)
+    if path is None or chips.limits is not None or path.suffix.lower() not in ('.tif', '.tiff'): return chips
+    try:
+        names, kind = file_bands(path)
+        return chips if len(names) in (1, 3) and kind == np.uint8 else choose_bands(chips, 'all')
+    except UserError: return chips # a broken file, or files of several kinds: as they are
 
 def recorded_bands(chips:Chips, # from the folder that a record names
                    facts:dict, # the record's `data`

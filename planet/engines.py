@@ -19,6 +19,8 @@ from planet.locks import locked
 __all__ = ['ENGINES', 'TAGGED', 'EMPTY', 'UNREADABLE', 'row_type', 'Journal', 'run_tiles']
 
 TAGGED, EMPTY, UNREADABLE = 1, 2, 3 # the state of a window; 0 is none, as of a row that was never written
+KILLED = ('{} workers were killed one after another, as happens where memory runs out: fewer `workers`, or smaller '
+          'batches (`bs`); what was reached is kept, and `resume` goes on')
 GROUP = 4 # tiles that a process takes at once, so that one is read while another is tagged
 DEATHS = 3 # of workers without a result between them, after which a run stops
 
@@ -146,20 +148,20 @@ def _pool(jobs, make, workers):
                 deaths += 1
                 # one by one from here on: a job that kills its worker takes no other with it
                 waiting.extendleft([job] for group in doing.values() for job in group)
-                if deaths > DEATHS: raise UserError(
-                    f'{deaths} workers were killed one after another, as happens where memory runs out: fewer '
-                    '`workers`, or smaller batches (`bs`); what was reached is kept, and `resume` goes on') from None
+                if deaths > DEATHS: raise UserError(KILLED.format(deaths)) from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
 class _Actor:
     "A Ray actor: holds the model once; a row that comes in is a tile, each row that goes out a window."
-    def __init__(self, make, threads):
+    def __init__(self, make, threads, tries, most):
         _one_thread(threads)
-        self.worker = make()
+        self.worker, self.tries, self.most = make(), tries, most
     def __call__(self, batch):
+        import ray
         jobs = list(zip(map(int, batch['scene']), map(int, batch['tile'])))
+        if ray.get(self.tries.add.remote(jobs[0])) > self.most: raise RuntimeError(KILLED)
         found = list(self.worker.run(jobs))
         rows = np.concatenate([r for _, r in found])
         scene = np.concatenate([np.full(len(r), job[0]) for job, r in found])
@@ -167,7 +169,12 @@ class _Actor:
         return dict(scene=scene, window=rows['window'], state=rows['state'], nodata=rows['nodata'],
                     **{f'p{i}': p for i, p in enumerate(rows['probs'].T)})
 
-def _retries(): return dict(max_restarts=-1, max_task_retries=DEATHS) # a tile that kills each worker ends the run
+class _Tries:
+    "A Ray actor that counts how often a tile is begun: Ray itself would give one that kills its worker out for ever."
+    def __init__(self): self.n = {}
+    def add(self, job):
+        self.n[job] = self.n.get(job, 0) + 1
+        return self.n[job]
 
 QUIET = dict(RAY_USAGE_STATS_ENABLED='0', RAY_AUTH_MODE='disabled', RAY_DATA_DISABLE_PROGRESS_BARS='1',
              RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0', RAY_BACKEND_LOG_LEVEL='fatal')
@@ -189,13 +196,13 @@ def _ray(jobs, make, workers):
     logging.getLogger('ray.data').setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    gpus = int(ray.cluster_resources().get('GPU', 0))
+    gpus, tries = int(ray.cluster_resources().get('GPU', 0)), ray.remote(num_cpus=0)(_Tries).remote()
     try:
         blocks = max(workers, -(-len(jobs)//GROUP)) # one block would be one task after another
         data = ray.data.from_items([dict(scene=s, tile=t) for s, t in jobs], override_num_blocks=min(blocks, 2000))
-        data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers)), batch_size=GROUP,
+        data = data.map_batches(_Actor, fn_constructor_args=(make, _threads(workers), tries, DEATHS + 1),
+                                batch_size=GROUP,
                                 num_cpus=1, num_gpus=min(1, gpus/workers) if gpus else None,
-                                ray_remote_args_fn=_retries,
                                 compute=ray.data.ActorPoolStrategy(size=workers))
         for batch in data.iter_batches(batch_size=None, batch_format='numpy'):
             if not len(batch.get('window', ())): continue
@@ -206,6 +213,9 @@ def _ray(jobs, make, workers):
                 for name in ('window', 'state', 'nodata'): rows[name] = batch[name][mine]
                 for i in range(tags): rows['probs'][:, i] = batch[f'p{i}'][mine]
                 yield (int(scene), None), rows
+    except ray.exceptions.RayError as e:
+        if KILLED not in str(e): raise
+        raise UserError(KILLED.format(DEATHS + 1)) from None
     finally:
         if ours: ray.shutdown()
 

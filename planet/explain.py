@@ -15,8 +15,10 @@ from planet.files import why_unreadable
 from planet.gradcam import grad_cam
 from planet.images import as_rgb, open_chip
 from planet.model_card import rule_words
+from planet.rasters import measured
 from planet.report import overlay
-from planet.tiffs import check_tiff, read_bands, scale_bands, unknown_format
+from planet.tag_map import EMPTY
+from planet.tiffs import check_tiff, nodata_of, read_bands, scale_bands, unknown_format
 
 __all__ = ['PLAIN', 'Limits', 'UPLOADS', 'Tagged', 'read_picture', 'tag_picture', 'thresholds', 'rule_said',
            'chip_html', 'scene_html', 'attention_html']
@@ -44,6 +46,7 @@ class Tagged:
     probs: torch.Tensor # `(windows, tags)`
     places: list # `(top, left)` of each window in the picture as it was sent, in pixels
     window: int # height and width of a window there
+    empty: np.ndarray # bool `(windows,)`: those of a scene that hold no measurement
 
     @property
     def is_scene(self): return len(self.probs) > 1
@@ -102,15 +105,18 @@ def tag_picture(tagger, # from `planet.inference.Tagger.load`
     def cut(top, left): return np.ascontiguousarray(whole[top:top+window, left:left+window])
     try: pixels = torch.stack([open_chip(cut(*at), tagger.size, tagger.limits) for at in places])
     except ValueError as e: raise UserError(f'{Path(path).name} is not what was trained on: {e}') from None
-    shown = as_array(pixels[0], tagger.bands) if len(places) == 1 else _scene_picture(whole, tagger)
-    return Tagged(Path(path).name, shown, pixels, tagger.probabilities(pixels), places, window)
+    valid = measured(np.moveaxis(whole, 2, 0), None if tagger.limits is None else nodata_of(Path(path).read_bytes()))
+    shown = as_array(pixels[0], tagger.bands) if len(places) == 1 else _scene_picture(whole, tagger, valid)
+    empty = np.array([len(places) > 1 and not valid[y:y+window, x:x+window].any() for y, x in places])
+    return Tagged(Path(path).name, shown, pixels, tagger.probabilities(pixels), places, window, empty)
 
-def _scene_picture(whole, tagger):
-    "A small picture of a scene, in true or false colour."
+def _scene_picture(whole, tagger, valid):
+    "A small picture of a scene, in true or false colour; what holds no measurement is grey."
     step = max(1, max(whole.shape[:2])//1024)
-    small = whole[::step, ::step]
+    small, valid = whole[::step, ::step], valid[::step, ::step]
     if tagger.limits is not None: small = scale_bands(small, tagger.limits)
-    return as_array(np.moveaxis(small, 2, 0), tagger.bands)
+    seen = as_array(np.moveaxis(small, 2, 0), tagger.bands)
+    return np.where(valid.reshape(valid.shape + (1,)*(seen.ndim - 2)), seen, np.uint8(EMPTY))
 
 # ---- what the rule did -------------------------------------------------------------------------------------------
 
@@ -172,13 +178,14 @@ def chip_html(tagger, item:Tagged) -> str:
 
 def scene_html(tagger, item:Tagged) -> str:
     "A scene: its picture, and of each tag how many windows have it."
-    counts = tagger.decide(item.probs).sum(0).tolist()
+    counts = tagger.decide(item.probs)[torch.from_numpy(~item.empty)].sum(0).tolist()
     rows = sorted(((n, tag) for n, tag in zip(counts, tagger.vocab) if n), key=lambda o: (-o[0], o[1]))
-    n = len(item.probs)
-    table = page.table(['tag', 'windows', 'share'], [(tag, f'{k:,}', f'{100*k/n:.0f} %') for k, tag in rows])
-    size = f'{item.window} x {item.window}'
+    n, without = int((~item.empty).sum()), int(item.empty.sum())
+    table = page.table(['tag', 'windows', 'share'], [(tag, f'{k:,}', f'{100*k/max(1, n):.0f} %') for k, tag in rows])
+    said = f'{n:,} windows of {item.window} x {item.window} pixels'
+    if without: said += f', and {without:,} without data'
     return (f'<article class="chip scene"><div class="look">{page.picture(_kept_shape(item.picture), item.name, 640)}'
-            f'<h3>{page.text(item.name)}</h3></div><div><p>{n:,} windows of {size} pixels.</p>{table}</div></article>')
+            f'<h3>{page.text(item.name)}</h3></div><div><p>{said}.</p>{table}</div></article>')
 
 def _kept_shape(picture, longest=640):
     "A picture scaled to a longer side; `planet.page.picture` would make it square."
@@ -204,7 +211,7 @@ def attention_html(tagger, item:Tagged, tag:str) -> str:
 def _scene_map(item, tag, column):
     "A scene with each window's probability of a tag laid over it."
     tops, lefts = (sorted({at[k] for at in item.places}) for k in (0, 1))
-    heat = item.probs[:, column].reshape(len(tops), len(lefts)).numpy()
+    heat = np.where(item.empty, 0, item.probs[:, column]).reshape(len(tops), len(lefts))
     picture = _kept_shape(item.picture)
     shown = page.picture(_kept_shape(overlay(picture, heat)), f'probability of {tag}', 640)
     words = f'The probability of {tag} in each window, {heat.min():.2f} to {heat.max():.2f}: yellow is 1.'

@@ -13,7 +13,7 @@ from planet.runtimes import SUFFIX
 
 __all__ = ['KINDS', 'checked_chips', 'export_onnx', 'quantise', 'export_model']
 
-KINDS = 'onnx', 'int8'
+KINDS = 'onnx', 'int8', 'openvino' # OpenVINO runs the ONNX file, in bf16 where the processor has it
 COMPARED, CALIBRATION = 8, 64 # chips whose logits are compared, and those that int8's ranges are measured on
 APART = 1e-3 # logits of fp32 that differ by more are an export gone wrong
 
@@ -38,8 +38,9 @@ def _silent():
 
 def _needs(package):
     try: return __import__(package)
-    except ImportError: raise UserError(f'{package} is not installed: pip install onnx onnxscript onnxruntime',
-                                        option='export') from None
+    except ImportError:
+        several = 'openvino' if package == 'openvino' else 'onnx onnxscript onnxruntime'
+        raise UserError(f'{package} is not installed: pip install {several}', option='export') from None
 
 def export_onnx(folder, # a model folder
                 member:dict, # one of its `members`
@@ -130,7 +131,7 @@ def export_model(folder, # a model folder
     if len({m['settings'].get('size') for m in facts['members']}) > 1:
         raise UserError(f'{folder} stacks networks of several sizes of images: export those of its runs',
                         option='export')
-    for package in ('onnx', 'onnxscript', 'onnxruntime'): _needs(package)
+    for package in ('onnx', 'onnxscript', 'onnxruntime', *['openvino']*('openvino' in kinds)): _needs(package)
     train, valid, targs = checked_chips(facts, folder, data)
     exact = Tagger.load(folder, device='cpu')
     for network in exact.networks: network.dtype = None # ONNX is in fp32: compared with torch's
@@ -141,7 +142,7 @@ def export_model(folder, # a model folder
         for member in facts['members']:
             path = (folder/member['weights']).with_suffix(SUFFIX[kind])
             if kind == 'onnx': export_onnx(folder, member, path)
-            else:
+            elif kind == 'int8':
                 chips = [exact.open(p).numpy() for p in train]
                 quantise(path.with_suffix('').with_suffix('.onnx'), path, [c[None] for c in chips])
         other = Tagger(facts, [_runtime(folder, m, kind) for m in facts['members']], kind)

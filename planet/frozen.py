@@ -165,8 +165,10 @@ def install_head(
     learn:Learner, # from `chip_learner`
     head:FeatureHead, # trained on its features
     stages, # names, as `pooled_features` returns them
+    half:bool=False, # are its features fp16? then it rounds those of pixels too, and tags a chip as it was scored
 ):
     "Give a learner the head that was trained on its features: its model maps pixels to the logits of the features."
+    head.half_features = half
     learn.model, learn.opt = pooled_net(learn.model[0], head.to(learn.dls.device), stages), None
     learn.settings = {k: learn.settings[k] for k in ('arch', 'channels', 'size', 'n_out')} | dict(
-        stages=list(stages), features=len(head.mean))
+        stages=list(stages), features=len(head.mean)) | (dict(half=True) if half else {})

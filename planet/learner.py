@@ -196,12 +196,14 @@ def build_model(
     arch:str, n_out:int, # backbone by name, and how many outputs
     channels:int=3, size:int=224, # of the images
     stages=(), features:int=0, # of the frozen recipe's head: stages of the body that it sees, and its inputs
+    half:bool=False, # are those rounded to fp16?
     **head, # of the head, as `vision_learner` takes them
 ) -> nn.Module: # in evaluation mode
     "Build a model from `learn.settings`, for weights saved before: nothing is downloaded, no random state changes."
     with torch.random.fork_rng(devices=[]):
         learn = find_backbone(arch).learner(DataLoaders(), size, channels, n_out=n_out, loss_func=noop, **head)
-        model = pooled_net(learn.model[0], FeatureHead(features, n_out), stages) if features else learn.model
+        model = learn.model
+        if features: model = pooled_net(model[0], FeatureHead(features, n_out, half=half), stages)
         start_at_base_rates(model, torch.full((n_out,), .5))
     return model.eval()
 

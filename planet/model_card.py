@@ -7,6 +7,9 @@ def rule_words(facts:dict, # of a `model.json`
     "The decision rule in words."
     rule = facts['rule']
     if rule['kind'] == 'argmax': return 'the likeliest class'
+    if rule.get('one'):
+        plain = rule_words(dict(rule=rule | dict(one=None)))
+        return f"{plain}, and of {', '.join(facts['vocab'][i] for i in rule['one'])} exactly one, the likeliest"
     if rule['kind'] == 'expected': return 'the tag set of highest expected F2'
     if isinstance(rule['thresh'], list): return 'every tag above a threshold of its own'
     return f"every tag above {rule['thresh']:g}"

@@ -64,6 +64,7 @@ def find_model(name, # a model folder, a run's folder or name, `last` or `best`
     path = Path(str(name)).expanduser()
     for folder in (path, path/'model'):
         if (folder/'model.json').is_file(): return folder
+    if path.is_file(): raise UserError(f'{path} is a file: name a model folder, a run, last or best')
     if path.is_dir() and not (path/'record.json').exists():
         raise UserError(f'{path} is no model folder and no run: no model.json and no record.json is in it')
     try: record = find_run(name, out)

@@ -88,8 +88,10 @@ class FeatureHead(nn.Module):
     def __init__(self,
         features:int, n_out:int, # numbers that go in and come out
         ps:float=0.5, # dropout
+        half:bool=False, # round features to fp16, as the cache keeps those that it was trained on?
     ):
         super().__init__()
+        self.half_features = half
         self.register_buffer('mean', torch.zeros(features))
         self.register_buffer('std', torch.ones(features))
         self.drop, self.linear = nn.Dropout(ps), nn.Linear(features, n_out)
@@ -108,6 +110,7 @@ class FeatureHead(nn.Module):
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
     def forward(self, x): # of several views, `(chips, views, features)`, the mean of the logits
         kind = x.device.type
+        if self.half_features: x = x.float().clamp(-65504, 65504).half()
         with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
             logits = self.linear(self.drop((x.float() - self.mean)/self.std))
         return logits.mean(1) if logits.ndim == 3 else logits

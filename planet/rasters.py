@@ -179,8 +179,12 @@ class Reader:
         while self.opened: self.opened.pop().close()
 
 def measured(pixels, nodata) -> np.ndarray: # bool `(height, width)`
-    "Which pixels hold a measurement: not nodata in all bands; where none is declared, not zero in all bands, nor NaN."
-    if nodata is None: valid = (pixels != 0).any(0)
+    """Which pixels hold a measurement: not nodata in all bands; where none is declared, not zero in all bands, nor the
+    largest value of 16 bits or more; and never NaN."""
+    if nodata is None:
+        valid = (pixels != 0).any(0)
+        many = pixels.dtype.kind in 'iu' and pixels.dtype.itemsize > 1
+        if many: valid &= (pixels != np.iinfo(pixels.dtype).max).any(0)
     elif np.isnan(nodata): valid = np.ones(pixels.shape[1:], bool)
     else: valid = (pixels != np.asarray(nodata).astype(pixels.dtype)).any(0)
     return valid & np.isfinite(pixels).all(0) if pixels.dtype.kind == 'f' else valid

@@ -82,7 +82,7 @@ def train_frozen(
     trained = train_head(x, y, learn.settings['n_out'], train, learn.loss_func, valid, o.freeze_epochs, o.lr,
                          seed=o.seed, metrics=learn.metrics, cbs=cbs, device=learn.dls.device,
                          datasets=(train_ds, valid_ds))
-    install_head(learn, trained.model, stages)
+    install_head(learn, trained.model, stages, o.recipe == 'frozen' and x.dtype == torch.float16)
     if o.tta: learn.dihedral_views.views = views
     if hasattr(learn, 'history'): learn.history.rows = trained.history.rows
     last = trained.history.rows[-1]

@@ -5,7 +5,7 @@ import torch
 from planet.decisions import decide
 from planet.metrics import best_thresholds
 
-__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'rule_of', 'decided']
+__all__ = ['AboveThreshold', 'TunedThresholds', 'Likeliest', 'BestExpected', 'ExactlyOne', 'rule_of', 'decided']
 
 @dataclass(frozen=True)
 class AboveThreshold:
@@ -36,10 +36,24 @@ class BestExpected:
     def __str__(self): return 'the best expected set'
     def facts(self) -> dict: return dict(kind='expected', exclusive=list(self.exclusive))
 
+@dataclass(frozen=True)
+class ExactlyOne:
+    "Another rule, and of a group of mutually exclusive tags (the weather) exactly one: the likeliest."
+    rule:object # that decides the other tags
+    group:tuple # columns of the group
+    def __call__(self, probs):
+        hot, group = self.rule(probs).clone(), torch.tensor(self.group, device=probs.device)
+        hot[:, group] = False
+        hot[torch.arange(len(hot), device=probs.device), group[probs[:, group].argmax(1)]] = True
+        return hot
+    def __str__(self): return f'{self.rule}, exactly one of the exclusive tags'
+    def facts(self) -> dict: return self.rule.facts() | dict(one=list(self.group))
+
 def rule_of(facts:dict, # of a record or a `model.json`
            ): # the decision rule
     "The decision rule that `facts()` of one describes."
     if facts['kind'] == 'argmax': return Likeliest()
+    if facts.get('one'): return ExactlyOne(rule_of({k: v for k, v in facts.items() if k != 'one'}), tuple(facts['one']))
     if facts['kind'] == 'expected': return BestExpected(tuple(facts.get('exclusive') or ()))
     return (TunedThresholds if facts.get('tuned') else AboveThreshold)(facts['thresh'])
 

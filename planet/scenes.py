@@ -39,6 +39,7 @@ def _unlike(seen, tagger):
 def plan_scene(tagger, path, overlap=0., bs=64, scale=None, bands=None, metres=0., empty=.9) -> Plan: # of `tag_scene`
     "Read what a scene is, and decide how it is tagged; `UserError` where it cannot be"
     if bs < 1: raise UserError(f'{bs} is too few', 'bs')
+    if not 0 <= metres < 1e6: raise UserError(f'{metres:g} is no ground size of a chip', 'metres')
     raster = open_raster(path)
     bands = find_bands(raster, tagger.bands, bands, tagger.limits)
     metres = float(metres or chip_metres(tagger))

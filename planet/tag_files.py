@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from planet.cli import UserError
 
-__all__ = ['FORMATS', 'MAPS', 'TagFile', 'check_output']
+__all__ = ['FORMATS', 'MAPS', 'TagFile', 'check_output', 'read_rows']
 
 FORMATS = '.csv', '.jsonl', '.parquet'
 MAPS = '.gpkg', '.geojson', '.tif', '.tiff', '.html' # of georeferenced scenes
@@ -114,3 +114,23 @@ class TagFile:
         finally: whole.unlink(missing_ok=True)
 
 def _stem(name): return Path(name).stem
+
+def _csv_rows(path):
+    with open(path, newline='', encoding='utf-8') as f:
+        table = csv.reader(f)
+        vocab = next(table, [])[3:]
+        mark = ' ' if not any(' ' in t for t in vocab) else ';'
+        for name, _, tags, *probs in table: yield name, tags.split(mark) if tags else [], dict(zip(vocab, probs))
+
+def _json_rows(path):
+    with open(path, encoding='utf-8') as f:
+        for row in map(json.loads, f): yield row['file'], row['tags'], row['probabilities']
+
+def _parquet_rows(path):
+    import pyarrow.parquet as pq
+    for batch in pq.ParquetFile(path).iter_batches(1000):
+        for row in batch.to_pylist(): yield row.pop('file'), row.pop('tags'), row
+
+def read_rows(path): # a file of `TagFile`
+    "The rows of a file of tags one by one: the image's name, its tags, and the probability of each tag by its name."
+    return {'.csv': _csv_rows, '.jsonl': _json_rows, '.parquet': _parquet_rows}[Path(path).suffix.lower()](path)

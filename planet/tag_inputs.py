@@ -95,12 +95,17 @@ class Table:
                 if os.path.isfile(found := os.path.join(self.root, folder, name + ending)): return found
         return name if os.path.isfile(name) else first
 
+def _writable(name):
+    "A name that can be written as UTF-8: bytes of a file's name that are none become `\\xff`."
+    return name if name.isprintable() else os.fsencode(name).decode('utf-8', 'backslashreplace')
+
 class Inputs:
     "All inputs one after the other: pairs of the name to write and the file to open."
     def __init__(self, parts): self.parts = parts
     def __len__(self): return sum(map(len, self.parts))
     def __iter__(self):
-        for part in self.parts: yield from part
+        for part in self.parts:
+            for name, file in part: yield _writable(name), file
 
 def georeferenced(path, # a file
                   larger:int=0, # than so many pixels, in height or width

@@ -17,7 +17,7 @@ __all__ = ['map_page']
 
 LONGEST = 1400 # pixels of the picture's longer side
 MOST = 6_000_000 # probabilities in a page, a byte each; beyond, cells are averaged
-EMPTY = 236 # grey of what holds no measurement
+EMPTY = 160 # grey of what holds no measurement: neither cloud nor water
 ASSUMES = (
     'An area is that of the windows with a tag, each counted whole: a road of 10 m makes its window of {side} a road. '
     '<b>Given to</b> counts the windows that were given the tag. <b>Estimated</b> corrects for misses and false '
@@ -28,7 +28,7 @@ ASSUMES = (
     'than 10 validation chips have the tag, or it is not recognised better than by chance.')
 
 def _picture(scene):
-    "The scene as a JPEG in a URL, what holds no measurement light grey."
+    "The scene as a JPEG in a URL, what holds no measurement grey."
     bands = scene.about['picture']
     pixels, valid = overview(scene.raster, bands, LONGEST, average=True)
     limits = scene.about['limits']
@@ -94,6 +94,7 @@ def _lines(scene, factor):
              "Nothing is known of the tagger's errors here, so areas are not corrected and have no interval.",
              f'Decision rule: {rule}. Shares are of {scene.areas.attrs["total"]:,.0f} ha with data.']
     if scene.grid.step != scene.grid.window: notes.append('Windows overlap: a cell is the mean of those that cover it.')
+    if a['empty'] or (scene.nodata > 0).any(): notes.append('What is plain grey in the picture holds no data.')
     if factor > 1: notes.append(f'{factor} x {factor} cells are drawn as one.')
     if scene.raster.rotated: notes.append('The picture lies as in its file: north is not up.')
     bad = f"{a['unreadable']:,} windows could not be read and are missing here." if a['unreadable'] else ''

@@ -9,7 +9,7 @@ from PIL import Image
 from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
 
-__all__ = ['read_bands', 'scale_bands', 'check_tiff', 'unknown_format', 'LIMITS', 'open_tif', 'tif_rgb',
+__all__ = ['read_bands', 'nodata_of', 'scale_bands', 'check_tiff', 'unknown_format', 'LIMITS', 'open_tif', 'tif_rgb',
            'tif_false_colour']
 
 MAGIC = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'
@@ -38,6 +38,14 @@ def read_bands(data:bytes, # of an image file
     if bands.ndim == 2: return bands[..., None]
     if bands.ndim == 3 and bands.shape[0] < min(bands.shape[1:]): return bands.transpose(1, 2, 0) # a plane a band
     return bands
+
+def nodata_of(data:bytes, # of an image file
+             ) -> float|None:
+    "The value that GDAL's tag says means that nothing was measured; `None` where there is none."
+    import tifffile
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tif: return float(tif.pages[0].tags[42113].value)
+    except (tifffile.TiffFileError, KeyError, TypeError, ValueError): return None
 
 def _by_gdal(data):
     try:

@@ -10,6 +10,7 @@ from PIL import Image
 from planet.cli import UserError
 from planet.explain import Limits, attention_html, chip_html, read_picture, rule_said, scene_html, tag_picture
 from planet.rules import AboveThreshold, BestExpected
+from planet.tag_map import EMPTY
 
 VOCAB = ['clear', 'cloudy', 'haze', 'partly_cloudy', 'primary', 'road', 'water', '<b>odd</b>']
 
@@ -103,6 +104,24 @@ def test_bands_of_16_bits(tmp_path):
     with pytest.raises(UserError, match='chip.png is not what was trained on'):
         tag_picture(tagger, save(tmp_path/'chip.png'))
 
+def test_what_holds_no_data_is_grey_in_a_scene(tmp_path):
+    tagger = made_tagger(limits=[[0]*3, [1000]*3, [0, 1, 2]])
+    pixels = np.full((64, 200, 3), 500, np.uint16)
+    pixels[:, :50] = 65535 # above the range
+    tifffile.imwrite(tmp_path/'a.tif', pixels, photometric='rgb', extratags=[(42113, 2, 6, '65535', True)])
+    item = tag_picture(tagger, tmp_path/'a.tif')
+    assert item.picture[5, 5].tolist() == [EMPTY]*3 and item.picture[5, 60].tolist() == [128]*3
+    assert not item.empty.any() # each window holds some
+
+def test_windows_without_data_are_not_counted(tmp_path, tagger):
+    pixels = np.full((64, 256, 3), 90, np.uint8)
+    pixels[:, 64:128] = 0
+    Image.fromarray(pixels).save(tmp_path/'a.png')
+    item = tag_picture(tagger, tmp_path/'a.png')
+    assert item.empty.tolist() == [False, True, False, False] and item.picture[5, 70].tolist() == [EMPTY]*3
+    assert '3 windows of 64 x 64 pixels, and 1 without data.' in scene_html(tagger, item)
+    assert 'The probability of primary in each window, 0.00 to' in attention_html(tagger, item, 'primary')
+
 def test_what_the_rule_did():
     probs = torch.tensor([.85, .01, .21, .1, .95, .19, .02, 0])
     plain = ' '.join(rule_said(made_tagger(), probs))
@@ -138,6 +157,12 @@ def test_the_page_listens_to_this_machine_alone(app, tagger, capsys):
         with pytest.raises(UserError, match='`port` .* is taken'): app.serve(tagger, port=page.server_port, block=False)
     finally: page.close(verbose=False)
     assert 'WARNING' not in capsys.readouterr().out
+
+def test_limits_are_given_by_name(app):
+    assert app.upload_limits('') == Limits() and app.upload_limits('megabytes=.5,files=3') == Limits(.5, files=3)
+    for given, said in (('mb=3', 'mb is no limit: megabytes=32'), ('files=0', 'above 0'), ('windows=1e3', 'above 0'),
+                        ('megapixels=inf', 'above 0')):
+        with pytest.raises(UserError, match=said): app.upload_limits(given)
 
 def free_port():
     import socket

@@ -6,7 +6,7 @@ import tifffile
 import torch
 from PIL import Image
 from experiments import planet_resnet50
-from planet import bands as module
+from planet import bands as module, plots
 from planet.backbones import find_backbone
 from planet.bands import band_name, choose_bands, file_bands, find_bands, measure_bands
 from planet.chips import from_folder
@@ -18,6 +18,8 @@ from planet.report import write_report
 from planet.run_files import read_run
 from planet.sources import find_chips
 from planet.tiffs import scale_bands
+from planet.tools.fiftyone_dataset import write_pictures
+from planet.tools.stats import stats
 from planet.weights import widen_first
 
 LEVELS = dict(blue=300, green=600, red=900, nir=4000) # of a sensor that fills a small part of 16 bits
@@ -255,3 +257,32 @@ def test_a_compression_that_needs_gdal(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rasterio', None)
     monkeypatch.setitem(sys.modules, 'rasterio.io', None)
     with pytest.raises(UserError, match='needs rasterio to read: pip install'): open_chip(tmp_path/'a.tif', 16, limits)
+
+# ---- figures
+
+def is_false_colour(pixels): # near infrared, which differs from chip to chip, as red
+    return pixels.ndim == 3 and not (pixels[..., 0] == pixels[..., 1]).all()
+
+def test_figures_of_a_folder_are_in_false_colour(folder, monkeypatch):
+    chips = from_folder(folder)
+    seen = module.in_colour(chips)
+    assert seen.bands == list(LEVELS) and seen.limits and not chips.bands
+    assert is_false_colour(as_array(open_chip(seen.paths[0], 32, seen.limits), seen.bands))
+    drawn = []
+    monkeypatch.setattr(plots, 'tag_sheet', lambda chips, tag: drawn.append(chips.bands) or plots.grid([], [], 1, 1.))
+    stats(folder, plot=True)
+    assert drawn == [list(LEVELS)]*2
+    (folder/'train'/'chip_0.tif').write_bytes(b'broken')
+    assert module.in_colour(chips) is chips
+
+def test_browsers_are_given_pictures_of_tiffs(folder, tmp_path):
+    chips = from_folder(folder)
+    (folder/'train'/'chip_3.tif').write_bytes(b'broken')
+    pictures = write_pictures(chips, tmp_path/'png', side=32)
+    assert sorted(pictures) == [i for i in range(24) if i != 3]
+    assert all(Image.open(p).size == (32, 32) and is_false_colour(np.asarray(Image.open(p))) for p in pictures.values())
+
+def test_plain_pictures_stay_as_they_are(drawn, tmp_path):
+    chips = from_folder(drawn)
+    assert module.in_colour(chips) is chips and write_pictures(chips, tmp_path/'png') == {}
+    assert not (tmp_path/'png').exists()

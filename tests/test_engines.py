@@ -7,6 +7,7 @@ from planted import DEGREES, UTM, Colours, Killed, Stopped, plant  # first: it s
 # isort: split
 import geopandas
 import pyarrow.dataset
+from planet import engines
 from planet.cli import UserError
 from planet.engines import Journal, row_type, run_tiles
 from planet.scenes import partitions, tag_scene, tag_scenes
@@ -37,10 +38,12 @@ def test_every_engine_gives_the_same_and_a_killed_worker_loses_nothing(tmp_path,
     assert rows.scene.value_counts().to_dict() == dict(one=25, two=25)
     assert not list(out.rglob('.*'))
 
-def test_a_tile_that_kills_every_worker_ends_the_run(tmp_path, scenes):
+@pytest.mark.parametrize('engine', ['pool', ray])
+def test_a_tile_that_kills_every_worker_ends_the_run(tmp_path, scenes, engine, monkeypatch):
+    monkeypatch.setattr(engines, 'DEATHS', 1) # each takes seconds to start
     out = tmp_path/'out'
-    with pytest.raises(UserError, match='workers were killed one after another'):
-        tag_scenes(Killed(tmp_path, 100), scenes, out, 'pool', workers=1, bs=4)
+    with pytest.raises(UserError, match='2 workers were killed one after another'):
+        tag_scenes(Killed(tmp_path, 100), scenes, out, engine, workers=1, bs=4)
     assert not list(out.rglob('*.parquet'))
     assert not list(out.rglob('.*')) # nothing was reached that could be gone on with
 

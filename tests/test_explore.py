@@ -265,6 +265,12 @@ def test_without_predictions_there_are_only_the_tags(database, chips):
     assert dataset.count_values('ground_truth.classifications.label') == dict(chips.table.tags.explode().value_counts())
 
 @real
+def test_pictures_of_what_a_browser_does_not_show(database, chips, tmp_path):
+    dataset = fiftyone_dataset.to_fiftyone(chips, pictures={3: tmp_path/'3.png'})
+    assert dataset.app_config.grid_media_field == dataset.app_config.modal_media_field == 'picture'
+    assert [p and Path(p).name for p in dataset.values('picture')[2:5]] == [None, '3.png', None]
+
+@real
 def test_again_replaces_its_own_and_touches_no_other(database, chips, monkeypatch):
     fo = database
     mine = fo.Dataset('mine')

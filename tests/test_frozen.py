@@ -20,8 +20,10 @@ from planet.cli import UserError
 from planet.data import tags_dls
 from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.images import ChipStore
+from planet.inference import Tagger, tag_stream
 from planet.learner import base_rates, build_model, chip_learner, f2
 from planet.losses import BinaryCrossEntropyLoss
+from planet.model_files import read_validation
 from planet.optimizer import FusedAdam
 from planet.splits import random_split
 
@@ -233,6 +235,12 @@ def test_the_frozen_recipe_from_data_to_record(tmp_path, drawn, capsys):
     name = probs.index[0]
     found = again.predict(next(drawn.rglob(f'{name}.jpg')))[2]
     np.testing.assert_allclose(found, probs.loc[name], atol=.02)
+    # and the model folder rounds features as the cache does, so that no tag at the threshold is decided otherwise
+    tagger = Tagger.load(folder)
+    names, scored, *_ = read_validation(folder/'model')
+    got = torch.cat([p for _, p, _ in tag_stream(tagger, [next(drawn.rglob(f'{n}.jpg')) for n in names])])
+    np.testing.assert_allclose(got, scored, atol=2e-6)
+    assert torch.equal(tagger.decide(got), tagger.decide(torch.from_numpy(scored)))
 
 def test_the_body_goes_on_from_the_frozen_head(tmp_path, drawn):
     record, folder = run(planet_resnet50.main, tmp_path, drawn, recipe='frozen+finetune', epochs=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from planet.chips import from_folder
 from planet.cli import UserError
@@ -18,18 +19,20 @@ from planet.data import tags_dls
 from planet.guarantees import Guarantee, recall_confidence, recall_threshold
 from planet.inference import Tagger
 from planet.learner import chip_learner, find_loss
-from planet.model_files import save_model
+from planet.model_card import rule_words
+from planet.model_files import read_model, save_model
 from planet.results import evaluate
+from planet.rules import rule_of
 from planet.splits import random_split
 from planet.store import ChipStore
-from planet.tag_files import TagFile
+from planet.tag_files import TagFile, read_rows
 from planet.tag_inputs import georeferenced, opened_inputs
 from planet.tools import tag as tool
 from planet.tools.tag import tag_command
 
 GIVEN = dict(out='', overwrite=False, resume=False, engine='torch', bs=8, workers=2, column='', recall='',
              confidence=.95, submission='', upload='', export='', data='', serve=False, port=0, overlap=0, scale='',
-             bands='', metres=0, html='', runs='runs')
+             bands='', metres=0, html='', runs='runs', one_weather=False, host='', upload_limits='')
 
 @pytest.fixture(scope='module')
 def model(drawn, tmp_path_factory):
@@ -168,6 +171,41 @@ def test_what_was_broken_off_is_resumed(model, images, tmp_path, monkeypatch):
     assert tag(model, images, out=str(out), resume=True) == 0
     assert out.read_bytes() == whole.read_bytes() and sorted(os.listdir(tmp_path)) == ['t.csv', 'whole.csv']
 
+@pytest.mark.parametrize('ending', ['.csv', '.jsonl', '.parquet'])
+def test_what_is_complete_is_left_as_it_is(model, images, tmp_path, monkeypatch, capsys, ending):
+    if ending == '.parquet': pytest.importorskip('pyarrow')
+    out, some = tmp_path/f't{ending}', [images/f'train_{i}.jpg' for i in range(10)]
+    assert tag(model, *some, out=str(out)) == 0
+    before = out.read_bytes()
+    def nothing(*args, **kwargs): raise AssertionError('tagged again')
+    monkeypatch.setattr(tool, 'tag_images', nothing)
+    capsys.readouterr()
+    assert tag(model, *some, out=str(out), resume=True) == 0
+    assert f'{out} is complete: 10 images were tagged before' in capsys.readouterr().out
+    (tmp_path/'bad.jpg').write_bytes(b'no image')
+    assert tag(model, *some, tmp_path/'bad.jpg', out=str(out), resume=True) == tool.SKIPPED
+    assert '1 of 11 images were skipped' in capsys.readouterr().err
+    fails(model, *some[:9], out=str(out), resume=True, words='of another model or of other images: `overwrite` it')
+    monkeypatch.setattr(Tagger, 'probabilities', lambda self, pixels: torch.full((len(pixels), len(self.vocab)), .5))
+    fails(model, *some, out=str(out), resume=True, words='of another model or of other images: `overwrite` it')
+    assert out.read_bytes() == before and not list(tmp_path.glob('.t*'))
+
+def test_exactly_one_weather(model, images, tmp_path, capsys):
+    tag(model, images, out=str(tmp_path/'a.csv'))
+    tag(model, images, out=str(tmp_path/'b.csv'), one_weather=True)
+    weather = set(Tagger.load(model).exclusive)
+    for a, b in zip(rows(tmp_path/'a.csv'), rows(tmp_path/'b.csv')):
+        one, = set(b['tags'].split()) & weather
+        assert float(b[one]) == max(float(b[t]) for t in weather)
+        assert set(a['tags'].split()) - weather == set(b['tags'].split()) - weather
+    facts = read_model(model) | dict(rule=dict(kind='thresh', thresh=.2, one=[0, 1]))
+    two = ', '.join(facts['vocab'][:2])
+    assert rule_words(facts) == f'every tag above 0.2, and of {two} exactly one, the likeliest'
+    assert rule_of(facts['rule']).facts() == facts['rule'] and 'exactly one' in str(rule_of(facts['rule']))
+    tagger = Tagger.load(model)
+    tagger.exclusive = []
+    with pytest.raises(UserError, match='no mutually exclusive tags'): tool.exactly_one(tagger)
+
 def test_an_input_that_is_gone_since_is_noticed(model, images, tmp_path, monkeypatch):
     mine = shutil.copytree(images, tmp_path/'mine')
     write = TagFile.write
@@ -189,13 +227,30 @@ def test_bad_inputs_are_named_counted_and_skipped(model, images, tmp_path, capsy
     (folder/'b.jpg').write_bytes(b'no image')
     (folder/'c.jpg').write_bytes((images/'train_1.jpg').read_bytes()[:300])
     Image.new('RGB', (3000, 800)).save(folder/'d.png')
+    Image.new('RGB', (3, 3)).save(folder/'g.png')
     Image.new('1', (14_000, 14_000)).save(folder/'e.png') # 196 million pixels in 25 kB
+    os.mkfifo(folder/'f.jpg') # whoever opens it would wait for ever
     assert tag(model, folder, out=str(tmp_path/'t.csv')) == tool.SKIPPED
     assert [r['image_name'] for r in rows(tmp_path/'t.csv')] == ['a']
     said = capsys.readouterr().err.splitlines()
-    assert [Path(line.split()[1].rstrip(':')).name for line in said[:-1]] == ['b.jpg', 'c.jpg', 'd.png', 'e.png']
+    named = [Path(line.split()[1].rstrip(':')).name for line in said[:-1]]
+    assert named == ['b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg', 'g.png']
     assert '3000x800 pixels are no chip' in said[2] and 'decompression bomb' in said[3]
-    assert said[-1] == '4 of 5 images were skipped'
+    assert said[-1] == '6 of 7 images were skipped'
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
+@pytest.mark.parametrize('ending', ['.csv', '.jsonl', '.parquet'])
+def test_names_that_are_no_text(model, images, tmp_path, capsys, ending):
+    if ending == '.parquet': pytest.importorskip('pyarrow')
+    folder, out = tmp_path/'odd', tmp_path/f't{ending}'
+    folder.mkdir()
+    for name in (b'b\xffad.jpg', b'two\nlines.jpg', 'é.jpg'.encode()):
+        shutil.copy(images/'train_0.jpg', os.fsencode(folder) + b'/' + name)
+    assert tag(model, folder, out=str(out)) == 0
+    found = sorted(Path(name).name for name, *_ in read_rows(out))
+    assert found == ['b\\xffad.jpg', 'two\nlines.jpg', 'é.jpg']
+    tag(model, folder)
+    assert 'b\\xffad.jpg  ' in capsys.readouterr().out
 
 def test_many_bad_ones_are_not_all_named(capsys):
     bad = tool.Bad()

@@ -105,6 +105,9 @@ def test_nodata(tmp_path, capsys):
         assert list(scene.table().tags) == tags_of(truth[1:]) # the hole neither darkens nor brightens
         assert scene.nodata[0] == .25 and (scene.nodata[1:] == 0).all() and np.isnan(scene.cells[0]).all()
         assert np.isclose(scene.areas.attrs['total'], (28 - .25)*METRES**2/1e4, rtol=2e-3)
+    deep = np.where(pixels, pixels.astype(np.uint16), np.uint16(65535))
+    many = write(tmp_path/'many.tif', deep, *UTM) # undeclared as well
+    assert tag_scene(Colours(), many, scale='0:255').about['empty'] == 7
     real = np.where(pixels, pixels, np.nan).astype(np.float32)
     assert tag_scene(Colours(), write(tmp_path/'nan.tif', real, *UTM), scale='0:255').about['empty'] == 7
     alpha = np.concatenate([np.where(pixels, pixels, 90), (pixels > 0).any(0, keepdims=True)*np.uint8(255)])
@@ -200,6 +203,9 @@ def test_what_is_no_scene(tmp_path):
         with pytest.raises(UserError, match=why) as e: tag_scene(Colours(), tmp_path/f'{name}.tif')
         assert '\n' not in str(e.value)
     assert bare.exists() and unplaced.exists() and nocrs.exists() and away.exists()
+    for metres in (-5., float('nan'), float('inf')):
+        with pytest.raises(UserError, match='`metres` .* no ground size'):
+            plan_scene(Colours(), plant(tmp_path/'s.tif')[0], metres=metres)
 
 def test_outputs_are_checked_before_anything_is_read(tmp_path):
     path, _ = plant(tmp_path/'s.tif')

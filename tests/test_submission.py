@@ -16,12 +16,12 @@ from planet.inference import Tagger
 from planet.learner import chip_learner, find_loss
 from planet.model_files import save_model
 from planet.results import evaluate
-from planet.rules import decided
+from planet.rules import AboveThreshold, decided
 from planet.splits import random_split
 from planet.store import ChipStore
 from planet.submission import check_submission, sample_names, send, write_submission
 from planet.tools.submit import submit
-from planet.tools.tag import tag_command, tag_images
+from planet.tools.tag import exactly_one, tag_command, tag_images
 
 NAMES = ['test_0', 'test_1', 'file_0', 'test_2']
 GIVEN = dict(out='', overwrite=False, resume=False, bs=4, workers=1, upload='')
@@ -105,20 +105,31 @@ def test_a_finished_one_is_gone_on_with(tagger, test_set, kaggle, tmp_path, monk
     with monkeypatch.context() as other: # the same chips, another model
         real = tagger.probabilities
         other.setattr(tagger, 'probabilities', lambda pixels: 1 - real(pixels))
-        fails(again, words='is of another model or of other chips: `overwrite` it')
+        fails(again, words='and of another model or of other images: `overwrite` it')
     work.write_text(work.read_text().replace('test_1', 'test_9'))
-    fails(again, words='is of another model or of other chips')
-    work.write_text(''.join(work.read_text().splitlines(keepends=True)[:-1]))
+    fails(again, words='of another model or of other images')
+    work.write_text(''.join(work.read_text().replace('test_9', 'test_1').splitlines(keepends=True)[:-1]))
     fails(again, words='lacks 1 test chips, which could not be read: `overwrite` it')
 
 def test_resume_is_asked_of_the_submission_and_not_of_its_name(tagger, test_set, tmp_path):
     build(tagger, test_set)
     def call(**options):
         given = dict(model=str(tagger.folder), runs='runs', inputs=[], html='', recall='', export='', serve=False,
-                     engine='torch')
+                     engine='torch', one_weather=False)
         tag_command({**GIVEN, **given, 'submission': str(test_set), 'out': 'submission.csv', **options})
     fails(call, words='submission.csv exists')
     fails(call, resume=True, words='the competition has 61,191') # these are four
+
+def test_rows_without_exactly_one_weather_are_counted(tagger, test_set, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tagger, 'rule', AboveThreshold(.999)) # no tag at all
+    build(tagger, test_set)
+    assert '4 of 4 rows have not exactly one weather (4 none, 0 several)' in capsys.readouterr().out
+    monkeypatch.setattr(tagger, 'facts', tagger.facts)
+    exactly_one(tagger)
+    build(tagger, test_set, overwrite=True)
+    assert 'not exactly one' not in capsys.readouterr().out
+    _, *rows = csv.reader((tmp_path/'work'/'submission.csv').open())
+    assert all(len(tags.split()) == 1 and tags in WEATHER for _, tags in rows)
 
 def test_what_is_missing_is_told_before_anything_is_tagged(tagger, test_set, tmp_path):
     (test_set/'test-jpg-additional'/'file_0.jpg').unlink()

@@ -1,5 +1,6 @@
 "The HTML map of a scene: its numbers are the scene's, it fetches nothing, and it works in a real browser."
 import base64
+import io
 import json
 import re
 import shutil
@@ -7,11 +8,13 @@ from dataclasses import replace
 from importlib.util import find_spec
 import numpy as np
 import pytest
-from planted import ROTATED, VOCAB, Colours, plant  # first: it skips without `geo`
+from planted import ROTATED, UTM, VOCAB, Colours, plant, write  # first: it skips without `geo`
 
 # isort: split
+import rasterio
+from PIL import Image
 from planet.scenes import tag_scene
-from planet.tag_map import colours, map_page
+from planet.tag_map import EMPTY, colours, map_page
 
 @pytest.fixture(scope='module')
 def scene(tmp_path_factory):
@@ -52,6 +55,14 @@ def test_nodata_unreadable_and_unknown_errors_are_said(scene):
     assert (probs[:, 0] == 255).all() and (probs[:, 1:] <= 250).all()
     assert '4 windows could not be read' in page and '31 without data' in page and 'not corrected' in page
     assert 'It assumes that' not in page and 'It assumes that' in map_page(scene)
+
+def test_what_holds_no_data_is_grey_in_the_picture(tmp_path):
+    path, _ = plant(tmp_path/'s.tif', dtype=np.uint16)
+    with rasterio.open(path) as f: pixels = f.read()
+    pixels[:, :128] = 65535 # above the range
+    page = map_page(tag_scene(Colours(), write(tmp_path/'n.tif', pixels, *UTM, nodata=65535), scale='0:255'))
+    picture = Image.open(io.BytesIO(base64.b64decode(re.search('image/jpeg;base64,([^"]+)', page)[1])))
+    assert np.abs(np.asarray(picture).astype(int)[:100] - EMPTY).max() <= 2 and 'plain grey' in page
 
 def test_a_turned_scene_and_values_of_many_bits(tmp_path):
     path, _ = plant(tmp_path/'s.tif', ROTATED, dtype=np.uint16)

@@ -2,6 +2,8 @@
 import errno
 import logging
 import os
+import re
+import shutil
 import signal
 import socket
 import sys
@@ -11,8 +13,9 @@ from io import StringIO
 from threading import Event
 from planet.chips import from_folder
 from planet.cli import UserError, is_terminal, say
+from planet.files import cache_folder
 from planet.records import find_run
-from planet.tools.fiftyone_dataset import WORST, check_installed, to_fiftyone
+from planet.tools.fiftyone_dataset import WORST, check_installed, to_fiftyone, write_pictures
 
 __all__ = ['read_run', 'app']
 
@@ -69,7 +72,9 @@ def app(folder, # folder with a label table and images
     if isinstance(thresh, dict): thresh = [thresh.get(tag, 1) for tag in chips.vocab] # other tags are refused below
     left_out = run.data.get('left_out', ()) if run else ()
     name = keep or f'planet-{chips.root.resolve().name}-{os.getpid()}'
-    dataset = to_fiftyone(chips, predictions, thresh, name, bool(keep), left_out)
+    folder = cache_folder()/'explore'/re.sub(r'[^\w.-]', '_', name)
+    pictures = write_pictures(chips, folder)
+    dataset = to_fiftyone(chips, predictions, thresh, name, bool(keep), left_out, pictures=pictures)
     import fiftyone as fo
     logger = logging.getLogger('fiftyone')
     handlers, level = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}, logger.level
@@ -89,7 +94,9 @@ def app(folder, # folder with a label table and images
     except KeyboardInterrupt: say('closing, which takes some seconds' + f'; the dataset {keep} is kept'*bool(keep))
     finally:
         for s in handlers: signal.signal(s, signal.SIG_IGN) # once is enough
-        if not keep: dataset.delete()
+        if not keep:
+            dataset.delete()
+            shutil.rmtree(folder, ignore_errors=True)
         fo.close_app()
         for s, handler in handlers.items(): signal.signal(s, handler)
         logger.setLevel(level)

@@ -9,10 +9,11 @@ from pathlib import Path
 from uuid import uuid4
 import numpy as np
 import pandas as pd
+from planet.bands import in_colour
 from planet.chips import Chips
-from planet.cli import UserError, is_terminal
+from planet.cli import UserError, is_terminal, progress
 
-__all__ = ['WORST', 'check_installed', 'no_tracking', 'connect', 'to_fiftyone']
+__all__ = ['WORST', 'check_installed', 'no_tracking', 'connect', 'write_pictures', 'to_fiftyone']
 
 TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = 'true positive', 'false negative', 'false positive'
 # as in `plots`, on the dark of the app
@@ -103,12 +104,32 @@ def _scores(chips, predictions, thresh):
     loss = binary_cross_entropy(probs, probs.new_tensor(targs), sigmoid=False, reduction='none').mean(1)
     return {row: of for row, *of in zip(rows, probs.tolist(), pred.tolist(), f2.tolist(), loss.tolist())}
 
+def write_pictures(chips:Chips,
+                   folder, # for PNG files
+                   side:int=256, # of a picture, in pixels
+                  ) -> dict: # row -> its picture
+    "Pictures of GeoTIFF chips, which no browser shows, in false colour where they have more bands than colours."
+    from PIL import Image
+    from planet.figures import as_array
+    from planet.images import decode_chip, in_threads
+    chips, folder = in_colour(chips), Path(folder)
+    rows = [row for row, path in enumerate(chips.paths) if path.suffix.lower() in ('.tif', '.tiff')]
+    def draw(row):
+        try: seen = as_array(decode_chip(chips.paths[row], side, chips.limits), chips.bands)
+        except Exception: return None # a broken file is shown as broken
+        Image.fromarray(seen).save(path := folder/f'{row}.png')
+        return path
+    if rows: folder.mkdir(parents=True, exist_ok=True)
+    drawn = progress(in_threads(draw, rows), len(rows), 'drawing chips') if rows else ()
+    return {row: path for row, path in zip(rows, drawn) if path}
+
 def _labels(fo, answers): # those that went wrong first, since the app shows three of a chip's labels before "and more"
     answers = sorted(answers, key=lambda a: a['verdict'] == TRUE_POSITIVE)
     return fo.Classifications(classifications=[fo.Classification(**a) for a in answers])
 
-def _sample(fo, chip, vocab, tags, score):
+def _sample(fo, chip, vocab, tags, score, picture):
     sample = fo.Sample(filepath=str(Path(chip.path).absolute()), image_name=chip.image_name, tags=tags)
+    if picture: sample['picture'] = str(picture.absolute())
     if score is None:
         sample['ground_truth'] = fo.Classifications(classifications=[fo.Classification(label=t) for t in chip.tags])
         return sample
@@ -122,12 +143,13 @@ def _sample(fo, chip, vocab, tags, score):
     sample['false_positives'] = _labels(fo, [a for a in said if a['verdict'] == FALSE_POSITIVE])
     return sample
 
-def _fill(fo, dataset, chips, scores, left_out):
+def _fill(fo, dataset, chips, scores, left_out, pictures):
     "Add a sample a chip."
     def tags(row, name):
         return ['validation' if row in scores else 'left_out' if name in left_out else 'train'] if scores else []
-    samples = (_sample(fo, chip, chips.vocab, tags(row, chip.image_name), scores.get(row))
-               for row, chip in enumerate(chips.table.itertuples()))
+    samples = (_sample(fo, chip, chips.vocab, tags(row, chip.image_name), scores.get(row),
+                       pictures.get(row)) for row, chip in enumerate(chips.table.itertuples()))
+    if pictures: dataset.add_sample_field('picture', fo.StringField)
     fields = dict(image_name=fo.StringField, ground_truth=fo.Classifications)
     if scores:
         fields |= dict(predictions=fo.Classifications, false_positives=fo.Classifications)
@@ -139,13 +161,16 @@ def _fill(fo, dataset, chips, scores, left_out):
     dataset.add_dynamic_sample_fields() # `verdict` and `probability` become filters of the sidebar
     dataset.default_classes = chips.vocab
 
-def _arrange(fo, dataset, scores):
+def _arrange(fo, dataset, scores, pictures):
     """What the app shows at first: true tags (true positives, false negatives), false positives and F2 of a chip.
 
     `predictions` starts unticked, since `ground_truth` and `false_positives` say the same in fewer labels."""
     labels = ['ground_truth', 'false_positives', 'predictions'] if scores else ['ground_truth']
     numbers = ['f2', 'loss'] if scores else []
     app = dataset.app_config
+    if pictures:
+        app.media_fields = ['filepath', 'picture']
+        app.grid_media_field = app.modal_media_field = 'picture'
     groups = dict(tags=['tags', '_label_tags'], labels=labels, scores=numbers, metadata=['image_name', 'filepath'])
     placed = sum(groups.values(), [])
     groups['metadata'] += [p for g in app.default_sidebar_groups(dataset) for p in g.paths if p not in placed]
@@ -188,6 +213,7 @@ def to_fiftyone(
     persistent:bool=False, # keep it when Python ends?
     left_out=(), # image names that the run left out
     worst:int=100, # how many chips the view of the worst ones has, at most
+    pictures=None, # of the rows that a browser cannot show, from `write_pictures`
 ): # `fiftyone.Dataset`
     """Export chips and predictions to a FiftyOne dataset, a sample a chip; one made here before is replaced.
 
@@ -214,8 +240,8 @@ def to_fiftyone(
     try:
         dataset.info = dict(planet=dict(source=chips.source, folder=str(chips.root), chips=len(chips),
                                         validation=len(scores), thresh=np.asarray(thresh).tolist()))
-        _fill(fo, dataset, chips, scores, set(left_out))
-        _arrange(fo, dataset, scores)
+        _fill(fo, dataset, chips, scores, set(left_out), pictures or {})
+        _arrange(fo, dataset, scores, pictures)
         if scores: _save_views(fo, dataset, chips.vocab, worst)
         dataset.save()
         if old: fo.delete_dataset(old)

@@ -15,13 +15,16 @@ def tag(
     workers:int=0, # threads that decode images; 0: one a core
     column:str='', # of a table: the column of paths
     recall:str='', # find at least this share of a tag, such as conventional_mine=0.9; several by comma
+    one_weather:bool=False, # of the weather (the model's mutually exclusive tags) give exactly one, the likeliest
     confidence:float=0.95, # with which `recall` is to hold
     submission:str='', # folder of the competition: tag its test chips and write a submission
     upload:str='', # message: send the submission to Kaggle and wait for its score
-    export:str='', # add onnx, int8 or openvino (several by comma) to the model folder, checked against torch
+    export:str='', # add onnx or int8 (several by comma; openvino takes onnx) to the model folder, checked
     data:str='', # labelled chips for `export`: those that were trained on, by default
     serve:bool=False, # open a page in the browser to drop images on
+    host:str='127.0.0.1', # address that the page answers at: 0.0.0.0 lets others in
     port:int=7860, # of that page
+    upload_limits:str='', # of an upload to that page, such as megabytes=32,megapixels=25,files=50,windows=1000
     overlap:float=0, # of a scene's windows, as a share of one
     scale:str='', # values of a scene that become black and white: percentile, fixed or LOW:HIGH
     bands:str='', # of a scene: names or numbers in the model's order, such as red,green,blue

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
 from planet.amazon import tag_counts
+from planet.bands import in_colour
 from planet.chips import Chips, existing_folder, read_table, table_path
 from planet.cli import UserError, progress, say
 from planet.files import find_images
@@ -97,7 +98,7 @@ def _draw(chips, out):
         raise UserError(f"cannot write figures to {out} ({e.strerror}): give another folder: `out`") from None
     from planet import plots
     figures = {f.__name__: (f, chips) for f in (plots.class_distribution, plots.tags_per_chip, plots.cooccurrence)}
-    seen = chips[[i for i, path in enumerate(chips.paths) if path is not None]]
+    seen = in_colour(chips[[i for i, path in enumerate(chips.paths) if path is not None]])
     missing = len(chips) - len(seen)
     for tag in chips.vocab:
         if any(tag in tags for tags in seen.table.tags):

@@ -2,17 +2,16 @@
 import csv
 import hashlib
 import json
+from collections import Counter
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
-from planet.cli import UserError, say
+from planet.cli import UserError, say, with_flags
 from planet.records import read_record
 from planet.submission import ROWS, TestChips, check_submission, sample_names, send, write_submission
 from planet.tag_files import check_output
+from planet.tools.finished import missing_rows
 
 __all__ = ['submit']
-
-COMPARED = 8 # chips that are tagged again when a finished table is gone on with
 
 def _note(record, facts):
     "Add a submission to a run's record: whole or as it was."
@@ -24,21 +23,8 @@ def _note(record, facts):
 
 def _was_finished(tagger, chips, work):
     "Whether an earlier call tagged all chips; `UserError` where its table is not of this model and these chips."
-    import torch
-    # the beginning of a newer one
-    if not work.exists() or work.with_name(f'.{work.name}.part').exists(): return False
-    some = list(islice(chips, COMPARED))
-    with open(work, newline='', encoding='utf-8') as f:
-        rows = list(islice(table := csv.DictReader(f), COMPARED))
-        missing = len(chips) - len(rows) - sum(1 for _ in table)
-    if missing > 0: raise UserError(f'{work} lacks {missing:,} test chips, which could not be read: `overwrite` it')
-    probs = tagger.probabilities(torch.stack([tagger.open(file) for _, file in some])).cpu()
-    try: told = torch.tensor([[float(row[tag]) for tag in tagger.vocab] for row in rows])
-    except (KeyError, TypeError, ValueError): told = probs[:0] # other tags, or a row that was cut short
-    same = told.shape == probs.shape and torch.allclose(told, probs, rtol=0, atol=.01)
-    if not same or [r['file'] for r in rows] != [n for n, _ in some] or \
-       [r['tags'].split() for r in rows] != tagger.tags(probs):
-        raise UserError(f'{work} is of another model or of other chips: `overwrite` it, or name a new `out`', 'resume')
+    if (missing := missing_rows(tagger, chips, work)) is None: return False
+    if missing: raise UserError(f'{work} lacks {missing:,} test chips, which could not be read: `overwrite` it')
     say(f'{work}: all chips were tagged before')
     return True
 
@@ -62,7 +48,7 @@ def submit(tagger, # `Tagger`
     if not (o['resume'] and _was_finished(tagger, chips, work)):
         _, bad, _ = tag_images(tagger, chips, work, o['bs'], o['workers'], o['resume'], given=[o['submission']])
     if bad: raise UserError(f'{bad} test chips cannot be read, so no submission was written: fetch them again')
-    weather, exact, counts = tagger.exclusive, bool(tagger.facts['rule'].get('one')), {}
+    weather, exact, counts = tagger.exclusive, bool(tagger.facts['rule'].get('one')), Counter()
     def pairs():
         with open(work, newline='', encoding='utf-8') as f:
             for row in csv.DictReader(f): yield row['file'], row['tags'].split()
@@ -70,7 +56,9 @@ def submit(tagger, # `Tagger`
     path = write_submission(out, pairs(), check)
     say(f'{len(names):,} rows, checked against the sample submission, in {path}; probabilities in {work}')
     if weather and (other := len(names) - counts.get(1, 0)):
-        say(f'{other:,} rows have no weather tag or several, as the decision rule allows')
+        say(with_flags(f'{other:,} of {len(names):,} rows have not exactly one weather ({counts[0]:,} none, '
+                       f'{other - counts[0]:,} several), as the decision rule allows: `one_weather` gives the '
+                       'likeliest'))
     if not o['upload']: return None
     digest, record = hashlib.sha256(Path(path).read_bytes()).hexdigest(), tagger.folder.parent/'record.json'
     if o['resume'] and (sent := _sent_before(record, digest)):

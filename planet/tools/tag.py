@@ -10,6 +10,7 @@ from planet.cli import EVERY, UserError, is_watched, say, with_flags
 from planet.model_files import find_model, read_model
 from planet.tag_files import FORMATS, MAPS, TagFile, check_output
 from planet.tag_inputs import georeferenced, opened_inputs
+from planet.tools.finished import missing_rows
 
 __all__ = ['tag_command', 'tag_images']
 
@@ -58,14 +59,16 @@ class Bad:
 def chip_opener(tagger):
     "A function that decodes a chip, and refuses what is no chip: a scene, or a picture whose shape would be lost."
     from PIL import Image
+    from planet.files import open_regular
     from planet.images import decode_chip
     usual = max(tagger.facts['input'].get('pixels') or [tagger.size])
     def open_one(path):
         try:
-            with Image.open(path) as im: width, height = im.size
+            with open_regular(path) as f, Image.open(f) as im: width, height = im.size
         except Image.DecompressionBombError as e: raise ValueError(str(e)) from None
         except Exception: width = height = usual # no picture for Pillow: the decoder says why, or reads it
-        if max(width, height) > 4*max(usual, tagger.size) or max(width, height) > 2*min(width, height):
+        shape, size = (width, height), max(usual, tagger.size)
+        if max(shape) > 4*size or max(shape) > 2*min(shape) or min(shape) < min(16, usual):
             raise ValueError(f'{width}x{height} pixels are no chip (trained on {usual}x{usual}): cut it into chips, '
                              'or give a georeferenced scene by itself')
         return decode_chip(path, tagger.size, tagger.limits)
@@ -154,7 +157,15 @@ def _serve(tagger, o):
     try: app = import_module('planet.app')
     except ImportError as e:
         raise UserError(f'the page needs gradio ({e}): pip install "planet-chips[app]"', option='serve') from None
-    return app.serve(tagger, port=o['port'])
+    return app.serve(tagger, o['host'], o['port'], app.upload_limits(o['upload_limits']))
+
+def exactly_one(tagger):
+    "Let a tagger give exactly one of its mutually exclusive tags; `UserError` where it has none."
+    from planet.rules import ExactlyOne
+    if not (group := tuple(tagger.vocab.index(t) for t in tagger.exclusive)):
+        raise UserError('this model knows no mutually exclusive tags: leave it out', option='one_weather')
+    if 'one' not in tagger.facts['rule']: tagger.rule = ExactlyOne(tagger.rule, group)
+    tagger.facts = tagger.facts | dict(rule=tagger.rule.facts()) # what is said of the rule follows
 
 def tag_command(o:dict, # all options of `planet-tag`
                ): # -> exit status
@@ -169,7 +180,8 @@ def tag_command(o:dict, # all options of `planet-tag`
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
     # those of scenes and submissions: there
-    for out in outs if not paths and not o['submission'] else (): check_output(out, o['overwrite'], o['resume'])
+    for out in outs if not paths and not o['submission'] else ():
+        check_output(out, o['overwrite'] or o['resume'], o['resume'])
     if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
         raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
@@ -178,6 +190,7 @@ def tag_command(o:dict, # all options of `planet-tag`
         return export_model(folder, o['export'].split(','), o['data'])
     from planet.inference import Tagger
     tagger = Tagger.load(folder, 'torch' if o['engine'] == 'ray' else o['engine'])
+    if o['one_weather']: exactly_one(tagger)
     if o['serve']: return _serve(tagger, o)
     if o['submission']:
         from planet.tools.submit import submit
@@ -200,8 +213,12 @@ def _tag(tagger, o, given, out):
     room = Path(out).expanduser().parent if out else None
     with warnings.catch_warnings(), opened_inputs(given, o['column'], room) as inputs:
         warnings.filterwarnings('error', category=_bomb_warning()) # such a picture is skipped, and said
+        if out and o['resume'] and (bad := missing_rows(tagger, inputs, out, decide)) is not None:
+            say(f'{out} is complete: {len(inputs) - bad:,} images were tagged before')
+            if bad: warn(f'{bad:,} of {len(inputs):,} images were skipped')
+            return SKIPPED if bad else 0
         n, bad, counts = tag_images(tagger, inputs, out, o['bs'], o['workers'], o['resume'], decide, given,
-                                    recall=o['recall'])
+                                    recall=o['recall'], one_weather=o['one_weather'])
     for p in promises:
         say(with_flags(f'{p.tag}: {counts[p.tag]:,} of {n:,} images to review'))
     return SKIPPED if bad else 0
