@@ -8,6 +8,7 @@ Maths become MathML, links lead to pages, and nothing is fetched from a network:
 import argparse
 import re
 import sys
+from base64 import b64encode
 from importlib.util import find_spec
 from pathlib import Path
 import nbformat
@@ -31,6 +32,8 @@ PAGE = '''<!DOCTYPE html>
 </body>
 </html>
 '''
+
+TEXTS = 'extending', 'scenes' # pages of docs/ beside the notebooks
 
 # ---- maths
 
@@ -58,17 +61,26 @@ def with_maths(page, kept): # after nbconvert, whose embedding of images closes 
 # ---- from a notebook to the body of a page
 
 def linked(page, known):
-    "Links between pages; a picture from the network becomes its text."
+    "Links between pages; one to a file that is no page becomes its text where the repository has no address."
     def local(found):
-        address, anchor = found[1], found[2] or ''
+        address, anchor, text = found[1], found[2] or '', found[3]
         name = Path(address).name
         if address.startswith(('http:', 'https:', 'mailto:')): return found[0]
-        if name == 'course.md': return f'href="index.html{anchor}"'
+        if name == 'course.md': return f'<a href="index.html{anchor}">{text}</a>'
         stem = name.removesuffix('.ipynb').removesuffix('.md')
-        return f'href="{stem}.html{anchor}"' if stem in known else f'href="{course.REPOSITORY}/blob/main/{name}"'
-    page = re.sub(r'href="([^"#]+)(#[^"]*)?"', local, page)
+        if stem in known: return f'<a href="{stem}.html{anchor}">{text}</a>'
+        path = (ROOT/'docs'/address).resolve().relative_to(ROOT).as_posix()
+        return f'<a href="{course.REPOSITORY}/blob/main/{path}">{text}</a>' if course.REPOSITORY else text
+    return re.sub(r'<a href="([^"#]+)(#[^"]*)?">(.*?)</a>', local, page, flags=re.S)
+
+def pictured(page):
+    "Pictures of the repository are put into the page; one from the network becomes its text."
     def text(found): return re.search('alt="([^"]*)"', found[0])[1]
-    return re.sub(r'<img[^>]*src="https?:[^>]*>', text, page)
+    def inside(found):
+        path = (ROOT/'docs'/found[1]).resolve()
+        kind = 'png' if path.suffix == '.png' else 'jpeg'
+        return f'src="data:image/{kind};base64,{b64encode(path.read_bytes()).decode()}"'
+    return re.sub(r'src="(?!data:)([^"]+)"', inside, re.sub(r'<img[^>]*src="https?:[^>]*>', text, page))
 
 def spelt(cells):
     "Cells as they are shown: no directives of nbdev, no cells of machinery."
@@ -105,7 +117,7 @@ def css():
     return f'{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}'
 
 def menu(here):
-    items = [('index', 'the course'), *((n.name, n.name) for n in course.NOTEBOOKS), ('extending', 'extending planet')]
+    items = [('index', 'the course'), *((n.name, n.name) for n in course.NOTEBOOKS), *((n, n) for n in TEXTS)]
     return '<ul>' + ''.join(f'<li><b>{text}</b></li>' if name == here else f'<li><a href="{name}.html">{text}</a></li>'
                             for name, text in items) + '</ul>'
 
@@ -125,15 +137,15 @@ def check(page, name):
 def build(out):
     "Write all pages into a folder; returns their names."
     out.mkdir(parents=True, exist_ok=True)
-    known = {n.name for n in course.NOTEBOOKS} | {'extending'}
-    bodies = {'index': body_of_text(course.index()),
-              'extending': body_of_text((ROOT/'docs'/'extending.md').read_text(encoding='utf-8'))}
+    known = {n.name for n in course.NOTEBOOKS} | set(TEXTS)
+    bodies = {'index': body_of_text(course.index())}
+    bodies |= {name: body_of_text((ROOT/'docs'/f'{name}.md').read_text(encoding='utf-8')) for name in TEXTS}
     bodies |= {n.name: body_of(ROOT/'nbs'/f'{n.name}.ipynb') for n in course.NOTEBOOKS}
     style = css()
     for name, body in bodies.items():
         title = re.sub('<[^>]+>|¶|&#182;', '', re.search(r'<h1[^>]*>(.*?)</h1>', body, re.S)[1]).strip()
         page = PAGE.format(title=title, css=style, here=title, menu=menu(name),
-                           body=linked(wrapped(body), known))
+                           body=pictured(linked(wrapped(body), known)))
         check(page, name)
         (out/f'{name}.html').write_text(page, encoding='utf-8')
     return list(bodies)

@@ -27,7 +27,7 @@ from torch import nn
 from . import losses
 from .amazon import WEATHER
 from .backbones import find_backbone
-from .callbacks import GPULoss, DihedralViews, History, Precision, one_table
+from .callbacks import DihedralViews, GPULoss, History, Precision, one_table
 from .data import NormalizeBatch
 from .divergence import StopOnNaN
 from .metrics import fbeta
