@@ -83,11 +83,12 @@ def pictured(page):
     return re.sub(r'src="(?!data:)([^"]+)"', inside, re.sub(r'<img[^>]*src="https?:[^>]*>', text, page))
 
 def spelt(cells):
-    "Cells as they are shown: no directives of nbdev, no cells of machinery."
+    "Cells as they are shown: no directives of nbdev, no cells of machinery, no bars of progress."
     for cell in cells:
         if cell.cell_type == 'code':
             cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M)
             if not cell.source.strip() or cell.id == 'way-install': continue
+            cell.outputs = [o for o in cell.outputs if not o.get('text', '').startswith('\r')]
         yield cell
 
 def body_of(path):
@@ -123,7 +124,10 @@ def menu(here):
 
 def wrapped(body):
     "Tables in boxes that scroll sideways, so that a page is never wider than a phone."
-    return re.sub(r'(<table.*?</table>)', r'<div class="scrolls">\1</div>', body, flags=re.S)
+    body = re.sub(r'(<table.*?</table>)', r'<div class="scrolls">\1</div>', body, flags=re.S)
+    def words(found): # what a cell printed: lines wrap, unless columns stand in them
+        return found[0] if re.search(r'\S {2,}\S', found[2]) else f'{found[1]}<pre class="words">{found[2]}</pre>'
+    return re.sub(r'(<div class="output_subarea[^>]*>\s*)<pre>(.*?)</pre>', words, body, flags=re.S)
 
 def check(page, name):
     "Refuse a page that would ask the network for anything, or that has a formula left over."

@@ -62,9 +62,9 @@ def legend(ax, thresh, ink, colour):
     marks = [ax.barh([0], [0], color=colour(kind), label=label) for kind, label in words.items()]
     marks += ax.plot([], [], color=ink, lw=1, ls=':', label=f'threshold {thresh:g}')
     ax.set_axis_off()
-    ax.legend(handles=marks, loc='center left', ncols=5, frameon=False, fontsize=8, labelcolor=ink, borderpad=0,
-              title='probability of a tag')
-    ax.get_legend().set_alignment('left')
+    ax.text(0, .5, 'probability of a tag:', va='center', fontsize=8, color=ink, transform=ax.transAxes)
+    ax.legend(handles=marks, loc='center left', bbox_to_anchor=(.1, .5), ncols=5, frameon=False, fontsize=8,
+              labelcolor=ink, borderpad=0)
 
 def bars(ax, tags, probs, thresh, ink, colour):
     "Probabilities of the likeliest tags as bars against the threshold, and of true tags that were missed."
