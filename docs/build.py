@@ -8,12 +8,14 @@ Maths become MathML, links lead to pages, and nothing is fetched from a network:
 import argparse
 import re
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,7 +103,12 @@ def body_of(path):
                             exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'<img (?![^>]*alt=)', '<img alt="what the cell above draws" ', body)
-    return with_maths(body, kept)
+    return with_maths(re.sub(r'<img ([^>]*src="data:image/\w+;base64,([^"]+)")', marked, body), kept)
+
+def marked(found):
+    "A picture, of class `wide` where a phone would shrink it too far."
+    with Image.open(BytesIO(b64decode(found[2]))) as image: wide = image.width >= 700
+    return f'<img class="wide" {found[1]}' if wide else found[0]
 
 def body_of_text(text):
     "Markdown as HTML."
