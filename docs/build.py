@@ -8,11 +8,14 @@ Maths become MathML, links lead to pages, and nothing is fetched from a network:
 import argparse
 import re
 import sys
+from base64 import b64decode, b64encode
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +34,8 @@ PAGE = '''<!DOCTYPE html>
 </body>
 </html>
 '''
+
+TEXTS = 'extending', 'scenes' # pages of docs/ beside the notebooks
 
 # ---- maths
 
@@ -58,24 +63,34 @@ def with_maths(page, kept): # after nbconvert, whose embedding of images closes 
 # ---- from a notebook to the body of a page
 
 def linked(page, known):
-    "Links between pages; a picture from the network becomes its text."
+    "Links between pages; one to a file that is no page becomes its text where the repository has no address."
     def local(found):
-        address, anchor = found[1], found[2] or ''
+        address, anchor, text = found[1], found[2] or '', found[3]
         name = Path(address).name
         if address.startswith(('http:', 'https:', 'mailto:')): return found[0]
-        if name == 'course.md': return f'href="index.html{anchor}"'
+        if name == 'course.md': return f'<a href="index.html{anchor}">{text}</a>'
         stem = name.removesuffix('.ipynb').removesuffix('.md')
-        return f'href="{stem}.html{anchor}"' if stem in known else f'href="{course.REPOSITORY}/blob/main/{name}"'
-    page = re.sub(r'href="([^"#]+)(#[^"]*)?"', local, page)
+        if stem in known: return f'<a href="{stem}.html{anchor}">{text}</a>'
+        path = (ROOT/'docs'/address).resolve().relative_to(ROOT).as_posix()
+        return f'<a href="{course.REPOSITORY}/blob/main/{path}">{text}</a>' if course.REPOSITORY else text
+    return re.sub(r'<a href="([^"#]+)(#[^"]*)?">(.*?)</a>', local, page, flags=re.S)
+
+def pictured(page):
+    "Pictures of the repository are put into the page; one from the network becomes its text."
     def text(found): return re.search('alt="([^"]*)"', found[0])[1]
-    return re.sub(r'<img[^>]*src="https?:[^>]*>', text, page)
+    def inside(found):
+        path = (ROOT/'docs'/found[1]).resolve()
+        kind = 'png' if path.suffix == '.png' else 'jpeg'
+        return f'src="data:image/{kind};base64,{b64encode(path.read_bytes()).decode()}"'
+    return re.sub(r'src="(?!data:)([^"]+)"', inside, re.sub(r'<img[^>]*src="https?:[^>]*>', text, page))
 
 def spelt(cells):
-    "Cells as they are shown: no directives of nbdev, no cells of machinery."
+    "Cells as they are shown: no directives of nbdev, no cells of machinery, no bars of progress."
     for cell in cells:
         if cell.cell_type == 'code':
             cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M)
             if not cell.source.strip() or cell.id == 'way-install': continue
+            cell.outputs = [o for o in cell.outputs if not o.get('text', '').startswith('\r')]
         yield cell
 
 def body_of(path):
@@ -88,7 +103,12 @@ def body_of(path):
                             exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'<img (?![^>]*alt=)', '<img alt="what the cell above draws" ', body)
-    return with_maths(body, kept)
+    return with_maths(re.sub(r'<img ([^>]*src="data:image/\w+;base64,([^"]+)")', marked, body), kept)
+
+def marked(found):
+    "A picture, of class `wide` where a phone would shrink it too far."
+    with Image.open(BytesIO(b64decode(found[2]))) as image: wide = image.width >= 700
+    return f'<img class="wide" {found[1]}' if wide else found[0]
 
 def body_of_text(text):
     "Markdown as HTML."
@@ -105,13 +125,16 @@ def css():
     return f'{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}'
 
 def menu(here):
-    items = [('index', 'the course'), *((n.name, n.name) for n in course.NOTEBOOKS), ('extending', 'extending planet')]
+    items = [('index', 'the course'), *((n.name, n.name) for n in course.NOTEBOOKS), *((n, n) for n in TEXTS)]
     return '<ul>' + ''.join(f'<li><b>{text}</b></li>' if name == here else f'<li><a href="{name}.html">{text}</a></li>'
                             for name, text in items) + '</ul>'
 
 def wrapped(body):
     "Tables in boxes that scroll sideways, so that a page is never wider than a phone."
-    return re.sub(r'(<table.*?</table>)', r'<div class="scrolls">\1</div>', body, flags=re.S)
+    body = re.sub(r'(<table.*?</table>)', r'<div class="scrolls">\1</div>', body, flags=re.S)
+    def words(found): # what a cell printed: lines wrap, unless columns stand in them
+        return found[0] if re.search(r'\S {2,}\S', found[2]) else f'{found[1]}<pre class="words">{found[2]}</pre>'
+    return re.sub(r'(<div class="output_subarea[^>]*>\s*)<pre>(.*?)</pre>', words, body, flags=re.S)
 
 def check(page, name):
     "Refuse a page that would ask the network for anything, or that has a formula left over."
@@ -125,15 +148,15 @@ def check(page, name):
 def build(out):
     "Write all pages into a folder; returns their names."
     out.mkdir(parents=True, exist_ok=True)
-    known = {n.name for n in course.NOTEBOOKS} | {'extending'}
-    bodies = {'index': body_of_text(course.index()),
-              'extending': body_of_text((ROOT/'docs'/'extending.md').read_text(encoding='utf-8'))}
+    known = {n.name for n in course.NOTEBOOKS} | set(TEXTS)
+    bodies = {'index': body_of_text(course.index())}
+    bodies |= {name: body_of_text((ROOT/'docs'/f'{name}.md').read_text(encoding='utf-8')) for name in TEXTS}
     bodies |= {n.name: body_of(ROOT/'nbs'/f'{n.name}.ipynb') for n in course.NOTEBOOKS}
     style = css()
     for name, body in bodies.items():
         title = re.sub('<[^>]+>|¶|&#182;', '', re.search(r'<h1[^>]*>(.*?)</h1>', body, re.S)[1]).strip()
         page = PAGE.format(title=title, css=style, here=title, menu=menu(name),
-                           body=linked(wrapped(body), known))
+                           body=pictured(linked(wrapped(body), known)))
         check(page, name)
         (out/f'{name}.html').write_text(page, encoding='utf-8')
     return list(bodies)

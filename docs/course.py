@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
-REPOSITORY = 'https://github.com/OWNER/planet' # not published yet: --repository sets another, here and in the notebooks
+REPOSITORY = '' # not published yet: --repository sets its address, here and in the notebooks; without one no badges
 BRANCH = 'main'
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ READERS = {who: (what, end, [n for n in names if n in BY_NAME]) for who, (what, 
 def link(name): return f'[{name}]({name}.ipynb)'
 
 def badges(name):
-    "Links that open a notebook in Colab and on Kaggle."
+    "Links that open a notebook in Colab and on Kaggle, where the repository has an address."
+    if not REPOSITORY: return ''
     there = f'{REPOSITORY}/blob/{BRANCH}/nbs/{name}.ipynb'
     colab = there.replace('https://github.com', 'https://colab.research.google.com/github')
     return (f'[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) '
@@ -92,13 +93,14 @@ def header(name):
     places = [f'{names.index(name) + 1} of {len(names)} for {who}' for who, (*_, names) in READERS.items()
               if name in names]
     return (f"[The course](../docs/course.md): notebook {'; '.join(places)}. {BY_NAME[name].minutes} minutes, "
-            f'exercises included. At the end: {BY_NAME[name].ends}.\n\n{badges(name)}')
+            f'exercises included. At the end: {BY_NAME[name].ends}.\n\n{badges(name)}').rstrip()
 
 def install():
     "The cell that installs the project in a hosted notebook."
+    how = (f'%pip install -q git+{REPOSITORY}' if REPOSITORY else
+           "raise ModuleNotFoundError('install planet first, from a copy of its folder: %pip install -q -e FOLDER')")
     return ('# On Colab and Kaggle: install the project. Where it is installed, this cell does nothing.\n'
-            'from importlib.util import find_spec\n\nif find_spec(\'planet\') is None:\n'
-            f'    %pip install -q git+{REPOSITORY}')
+            f"from importlib.util import find_spec\n\nif find_spec('planet') is None:\n    {how}")
 
 def footer(name):
     "The last cell: where to go on."
@@ -181,7 +183,9 @@ def main():
         if not re.fullmatch(r'https://github\.com/[\w.-]+/[\w.-]+', address):
             return f'{o.repository} is no address such as https://github.com/you/planet, which Colab can open'
         here = Path(__file__)
-        here.write_text(here.read_text(encoding='utf-8').replace(f"'{REPOSITORY}'", f"'{address}'"), encoding='utf-8')
+        source = here.read_text(encoding='utf-8')
+        source = re.sub("^REPOSITORY = '[^']*'", f"REPOSITORY = '{address}'", source, flags=re.M)
+        here.write_text(source, encoding='utf-8')
         REPOSITORY = address
     stale = write(o.check)
     if o.check and stale: return f"out of date: {', '.join(stale)}; python docs/course.py writes them"

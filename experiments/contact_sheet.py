@@ -35,7 +35,9 @@ def draw(pixels, tags, answers, columns, dark, files):
     rows = -(-len(pixels)//columns)
     below = [.95 if any(answers[r*columns:(r+1)*columns]) else .62 for r in range(rows)] # inches under a row's chips
     side, gap, top = 1.75, .12, .2*bool(files)
-    fig = Figure(figsize=((side + gap)*columns + gap, sum(below) + (side + gap + top)*rows), dpi=100, facecolor=paper)
+    foot = .26*any(answers) # inches for what the colours mean
+    fig = Figure(figsize=((side + gap)*columns + gap, sum(below) + (side + gap + top)*rows + foot), dpi=100,
+                 facecolor=paper)
     width, height = fig.get_size_inches()
     def axes(x, y, w, h): return fig.add_axes([x/width, 1 - (y + h)/height, w/width, h/height])
     for i, chip in enumerate(pixels):
@@ -49,7 +51,20 @@ def draw(pixels, tags, answers, columns, dark, files):
         under.set_axis_off()
         if answers[i] is not None: bars(under, tags[i], *answers[i], ink, lambda c: colours.get(c, c))
         else: under.text(.5, .96, '\n'.join(wrap_words(tags[i], side)), ha='center', va='top', fontsize=8.5, color=ink)
+    if foot: legend(axes(gap, height - foot, width - 2*gap, foot), next(a[1] for a in answers if a), ink,
+                    lambda c: colours.get(c, c))
     return fig
+
+def legend(ax, thresh, ink, colour):
+    "One line under the sheet: what the colours of the bars and the dotted line mean."
+    from planet.plots import BAD, GOOD, MISSED, QUIET
+    words = {GOOD: 'true positive', MISSED: 'false negative', BAD: 'false positive', QUIET: 'true negative'}
+    marks = [ax.barh([0], [0], color=colour(kind), label=label) for kind, label in words.items()]
+    marks += ax.plot([], [], color=ink, lw=1, ls=':', label=f'threshold {thresh:g}')
+    ax.set_axis_off()
+    ax.text(0, .5, 'probability of a tag:', va='center', fontsize=8, color=ink, transform=ax.transAxes)
+    ax.legend(handles=marks, loc='center left', bbox_to_anchor=(.1, .5), ncols=5, frameon=False, fontsize=8,
+              labelcolor=ink, borderpad=0)
 
 def bars(ax, tags, probs, thresh, ink, colour):
     "Probabilities of the likeliest tags as bars against the threshold, and of true tags that were missed."

@@ -88,13 +88,13 @@ def batch_grid(dls, # multi-label or single-label `DataLoaders` of chips
 
 # ---- training and predictions
 
-def _limits(ax, values):
-    "Show all finite values and little else; on a logarithmic axis where they span a factor of six or more."
+def _limits(ax, values, log=False):
+    "Show all finite values and little else; with `log` on a logarithmic axis where they span a factor of six or more."
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
     if not len(values): return
     low, high = values.min(), values.max()
-    if low > 0 and high > 6*low:
+    if log and low > 0 and high > 6*low:
         ax.set(yscale='log', ylim=(low/1.1, high*1.1))
         ax.yaxis.set_major_formatter(ScalarFormatter())
         ax.yaxis.set_minor_formatter(lambda x, _: f'{x:g}' if f'{x:.0e}'[0] in '25' else '')
@@ -117,7 +117,7 @@ def loss_curves(history, # a row an epoch with `epoch, stage, train_loss, valid_
         for column, label, colour in lines:
             axes[name].plot(history.epoch, history[column].astype(float), label=label, color=colour, **mark)
         axes[name].set_title(title)
-        _limits(axes[name], history[[column for column, *_ in lines]])
+        _limits(axes[name], history[[column for column, *_ in lines]], log=name == 'loss') # scores lie between 0 and 1
     draw('loss', 'loss', [('train_loss', 'training set', QUIET), ('valid_loss', 'validation set', BLUE)])
     palette = BLUE, PURPLE, *(f'C{i}' for i in (0, 5, 6, 8, 9)) # those that mean nothing else
     metrics.sort(key=lambda column: column != 'f2') # F2 is blue, as in the other figures

@@ -25,6 +25,17 @@ def test_every_notebook_is_on_the_way():
 def test_notebooks_and_index_are_up_to_date():
     assert course.write(check=True) == [], 'python docs/course.py writes them'
 
+def test_the_address_is_written_once(tmp_path):
+    (tmp_path/'docs').mkdir()
+    (tmp_path/'nbs').mkdir()
+    for name in ('course.py', 'summary.md'): (tmp_path/'docs'/name).write_text((ROOT/'docs'/name).read_text())
+    before = (tmp_path/'docs'/'course.py').read_text()
+    command = [sys.executable, tmp_path/'docs'/'course.py', '--repository', 'https://github.com/me/mine']
+    subprocess.run(command, check=True)
+    after = (tmp_path/'docs'/'course.py').read_text()
+    changed = [new for old, new in zip(before.splitlines(), after.splitlines()) if old != new]
+    assert len(changed) == 1 and changed[0].startswith("REPOSITORY = 'https://github.com/me/mine'")
+
 def test_the_next_links_lead_through_the_whole_course():
     name, seen = '10_feedforward', []
     while name:
@@ -42,6 +53,9 @@ def test_links_between_pages_lead_somewhere(path):
 def test_minutes_are_near_an_estimate(name):
     estimate = course.minutes(cells(ROOT/'nbs'/f'{name}.ipynb'))
     assert .6*estimate <= course.BY_NAME[name].minutes <= 1.7*estimate
+
+def test_without_an_address_no_link_is_dead():
+    assert course.REPOSITORY or not any('colab.research' in markdown(p) or 'OWNER' in p.read_text() for p in NOTEBOOKS)
 
 def test_another_repository(monkeypatch):
     monkeypatch.setattr(course, 'REPOSITORY', 'https://github.com/me/mine')
@@ -63,7 +77,9 @@ def test_the_install_cell_does_nothing_here():
     asked = []
     shell.register_magic_function(lambda line: asked.append(line), magic_name='pip')
     assert shell.run_cell(course.install()).success and not asked
-    assert shell.run_cell(course.install().replace("'planet'", "'no_such_package'")).success and len(asked) == 1
+    absent = shell.run_cell(course.install().replace("'planet'", "'no_such_package'"), silent=True)
+    if course.REPOSITORY: assert absent.success and len(asked) == 1
+    else: assert 'install planet first' in str(absent.error_in_exec)
 
 # ---- pages
 
@@ -89,10 +105,10 @@ def test_a_notebook_as_a_page(build, tmp_path, monkeypatch):
     try: HTMLExporter(template_name='basic')
     except ValueError: pytest.skip('the templates of nbconvert are not installed beside it')
     monkeypatch.setattr(course, 'NOTEBOOKS', [course.BY_NAME['00_losses'], course.BY_NAME['13_passengers']])
-    assert build.build(tmp_path) == ['index', 'extending', '00_losses', '13_passengers']
+    assert build.build(tmp_path) == ['index', 'extending', 'scenes', '00_losses', '13_passengers']
     page = (tmp_path/'00_losses.html').read_text(encoding='utf-8')
     assert '<title>Losses</title>' in page and 'data:image/png;base64' in page and page.count('<math') > 20
-    assert 'href="https://colab.research.google.com' in page and 'colab-badge.svg' not in page
+    assert 'colab-badge.svg' not in page and 'OWNER' not in page
     assert '<details' in page and 'my_cross_entropy' in page and '#| export' not in re.sub('<code>.*?</code>', '', page)
     index = (tmp_path/'index.html').read_text(encoding='utf-8')
     assert '<title>The course</title>' in index and 'href="00_losses.html"' in index

@@ -448,9 +448,10 @@ def test_top_losses_are_the_highest(drawn_pets):
     _, _, learn = learner_of(drawn_pets, arch=arch)
     result = evaluate(learn)
     fig = pets.top_losses(result, learn.dls.valid_ds.items, 4)
-    shown = [ax.texts[0].get_text() for ax in fig.axes]
-    top = result.losses.argsort(descending=True)[:4]
-    want = [f'predicted {result.vocab[p.argmax()]} {float(p.max()):.2f}' for p in result.probs[top]]
+    shown = [tuple(t.get_text() for t in ax.texts[:2]) for ax in fig.axes]
+    top = result.losses.argsort(descending=True)[:4].tolist()
+    want = [(learn.dls.valid_ds.items[i].name, f'predicted {result.vocab[p.argmax()]} {float(p.max()):.2f}')
+            for i, p in zip(top, result.probs[top])]
     assert shown == want
 
 def test_long_names_do_not_overlap(drawn_pets):

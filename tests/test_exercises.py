@@ -107,12 +107,13 @@ def squares(monkeypatch):
 
 @pytest.mark.parametrize('func, said', [
     (lambda x: x*x, 'right (value and gradient on 2 inputs). Good.'),
-    (lambda x: None, 'not filled in yet'),
+    (lambda x: None, 'not filled in yet'), (lambda x: print(x*x), 'returns None: is there a `return`?'),
     (lambda x: 2*x, 'x = [1.0, -3.0] it gives a value that is 2 at [0], and should be 1.\nHint: That is twice x.'),
     (lambda x: (x*x).detach(), 'right value, but no gradient'),
     (lambda x: x.detach()*x, 'right value, but its gradient is 1 at [0], and should be 2'),
     (lambda x: x*x if x.ndim else None, 'x = 2.0 it returns None'),
-    (lambda x: (x*x)[None], 'is of shape (1, 2), and should be (2,)'),
+    (lambda x: (x*x)[None], 'is of shape (1, 2), and should be of shape (2,)'),
+    (lambda x: x.mean()*x[:1] if x.ndim else x, 'is [-1.0], and should be [1.0, 9.0]'),
     (lambda x: x/0, 'is inf at [0]'),
     (lambda x: [str(v) for v in x], 'a list, and should be'),
     (lambda x, y: x, 'raises TypeError'),

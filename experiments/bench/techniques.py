@@ -1,9 +1,9 @@
 """Techniques that courses recommend, each tried once on one split: F2, and its paired difference to the plain recipe.
 
-    python experiments/bench/techniques.py --data sample --weights imagenet --size 64
+    python experiments/bench/techniques.py --data sample --weights imagenet
 
 Ten short trainings of the same chips, split, seed and number of epochs. One run each, so a difference whose interval
-contains 0 says nothing, and another seed may turn it around.
+contains 0 says nothing, and another seed may turn it around. `nbs/12_planet.ipynb` has the table of one H200 (53 s).
 """
 from planet.cli import say, script
 from planet.options import RUN_OPTIONS, chip_options, delegates, options

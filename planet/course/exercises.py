@@ -3,6 +3,7 @@ import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from dis import get_instructions
 from importlib import import_module
 import numpy as np
 import torch
@@ -42,13 +43,17 @@ def _at(place): return ''.join(f'[{i}]' for i in place)
 
 def _differing_numbers(got, wanted, tolerance):
     if got.shape != wanted.shape:
-        shapes = [str(tuple(x.shape)) if x.ndim else 'a single number' for x in (got, wanted)]
-        return f'is of shape {shapes[0]}, and should be {shapes[1]}'
+        short = got.ndim == wanted.ndim == 1 and max(len(got), len(wanted)) <= 8
+        is_, should = (str([float(f'{v:.5g}') for v in x.tolist()]) if short else
+                       f'of shape {tuple(x.shape)}' if x.ndim else 'a single number' for x in (got, wanted))
+        return f'is {is_}, and should be {should}'
     close = (got - wanted).abs() <= tolerance*wanted.abs().clamp(min=1)
     close |= (got == wanted) | (got.isnan() & wanted.isnan()) # infinities, too
     if close.all(): return ''
     at = (~close).nonzero()[0].tolist()
-    return f'is {got[tuple(at)]:.5g}{f" at {_at(at)}" if at else ""}, and should be {wanted[tuple(at)]:.5g}'
+    is_, should = next(two for digits in (5, 10, 17)
+                       if len(set(two := [f'{float(x[tuple(at)]):.{digits}g}' for x in (got, wanted)])) == 2)
+    return f'is {is_}{f" at {_at(at)}" if at else ""}, and should be {should}'
 
 def difference(
     got, wanted, # numbers, tensors, arrays, texts, or lists and dictionaries of them
@@ -112,10 +117,14 @@ def _makes(mistake, func, cases, ex):
 
 def _has_a_hole(x):
     parts = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
-    return x is None or x is ... or any(part is ... for part in parts)
+    return x is ... or any(part is ... for part in parts)
+
+def _dots(): ...
+def _steps(func): return [i.opname for i in get_instructions(func)]
 
 def _is_empty(func, cases):
-    "Whether the dots of the exercise are still there: every call returns None, or a value with dots in it."
+    "Whether the dots are still there: a function of dots alone, or one that returns a value with dots in it."
+    if inspect.isfunction(func) and _steps(func) == _steps(_dots): return func(*deepcopy(cases[0])) is None
     try: return all(_has_a_hole(func(*deepcopy(args))) for args in cases)
     except Exception: return False
 

@@ -28,7 +28,7 @@ from ..chips import Chips
 from .digits import class_captions
 from ..files import existing_folder, images_in
 from ..images import check_chips, open_chip, open_image
-from ..plots import BLUE, figure, grid, plain_axes
+from ..plots import BLUE, QUIET, figure, grid, plain_axes
 from ..runs import scores_report
 from ..store import ChipStore
 
@@ -238,7 +238,9 @@ def top_losses(
     "The validation pictures with the highest loss, with predicted and true breed and their probabilities."
     top = result.losses.argsort(descending=True)[:n]
     pictures = [open_chip(open_image(paths[i]), 192).permute(1, 2, 0).numpy() for i in top.tolist()]
-    return grid(pictures, class_captions(result.probs[top], result.targs[top], result.vocab), columns=4, width=12)
+    captions = class_captions(result.probs[top], result.targs[top], result.vocab)
+    named = [[(Path(paths[i]).name, QUIET), *lines] for i, lines in zip(top.tolist(), captions)]
+    return grid(pictures, named, columns=4, width=12)
 
 # %% ../../nbs/11_pets.ipynb #pets-report
 def pets_report(

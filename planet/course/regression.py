@@ -178,12 +178,13 @@ def predictions_grid(images, sizes, # from `load_images`
                      table:pd.DataFrame, # from `score_points`
                      n:int=12, # images
                     ):
-    "Validation images from the best to the worst, evenly chosen, with true and predicted points."
+    "Validation images from the best to the worst, evenly chosen, with true and predicted points; errors in pixels."
     rows = np.linspace(0, len(table)-1, min(n, len(table))).round().astype(int)
     shown = table.sort_values('error').iloc[rows]
     size = sizes[shown.index]
     return points_grid(images[shown.index], shown[['x', 'y']].to_numpy()/size,
-                       shown[['pred_x', 'pred_y']].to_numpy()/size, [f'{e:.1f} pixels off' for e in shown.error])
+                       shown[['pred_x', 'pred_y']].to_numpy()/size,
+                       [f'{p.name}: {e:.1f} off' for p, e in zip(shown.path, shown.error)])
 
 # %% ../../nbs/13d_regression.ipynb #errors-plot
 def errors_plot(table:pd.DataFrame): # from `score_points`
