@@ -15,9 +15,8 @@ from planet.files import why_unreadable
 from planet.gradcam import grad_cam
 from planet.images import as_rgb, open_chip
 from planet.model_card import rule_words
-from planet.rasters import measured
+from planet.rasters import EMPTY, measured
 from planet.report import overlay
-from planet.tag_map import EMPTY
 from planet.tiffs import check_tiff, nodata_of, read_bands, scale_bands, unknown_format
 
 __all__ = ['PLAIN', 'Limits', 'UPLOADS', 'Tagged', 'read_picture', 'tag_picture', 'thresholds', 'rule_said',

@@ -85,6 +85,7 @@ def pooled_net(
 
 class FeatureHead(nn.Module):
     "A linear classifier of pooled features in fp32: standardised, dropout, one linear layer."
+    half_features = False # of a learner that was pickled before there was a choice
     def __init__(self,
         features:int, n_out:int, # numbers that go in and come out
         ps:float=0.5, # dropout

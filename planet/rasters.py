@@ -10,8 +10,8 @@ import numpy as np
 from planet.bands import band_name
 from planet.cli import UserError, near_names
 
-__all__ = ['GDAL', 'INSTALL', 'RGB', 'check_installed', 'Raster', 'open_raster', 'Reader', 'find_bands', 'overview',
-           'stretch', 'odd_range', 'unlike_values', 'chip_ground']
+__all__ = ['GDAL', 'INSTALL', 'RGB', 'EMPTY', 'check_installed', 'Raster', 'open_raster', 'Reader', 'find_bands',
+           'overview', 'stretch', 'odd_range', 'unlike_values', 'chip_ground']
 
 INSTALL = "pip install 'planet-chips[geo]' (from a checkout: pip install -e '.[geo]')"
 CACHE = 128*2**20
@@ -20,6 +20,7 @@ CACHE = 128*2**20
 # in each thread again: `TRUE` still finds a world file or a mask by its name.
 GDAL = dict(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN='TRUE')
 RGB = 'red', 'green', 'blue'
+EMPTY = 160 # grey of what holds no measurement, in pictures: neither cloud nor water
 
 def check_installed(*names):
     "Raise `UserError` where a package of the extra `geo` is missing."

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from planet.page import text
-from planet.rasters import overview
+from planet.rasters import EMPTY, overview
 from planet.tiffs import scale_bands
 
 __all__ = ['map_page']
 
 LONGEST = 1400 # pixels of the picture's longer side
 MOST = 6_000_000 # probabilities in a page, a byte each; beyond, cells are averaged
-EMPTY = 160 # grey of what holds no measurement: neither cloud nor water
 ASSUMES = (
     'An area is that of the windows with a tag, each counted whole: a road of 10 m makes its window of {side} a road. '
     '<b>Given to</b> counts the windows that were given the tag. <b>Estimated</b> corrects for misses and false '

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from planet.cli import UserError
 from planet.explain import Limits, attention_html, chip_html, read_picture, rule_said, scene_html, tag_picture
+from planet.rasters import EMPTY
 from planet.rules import AboveThreshold, BestExpected
-from planet.tag_map import EMPTY
 
 VOCAB = ['clear', 'cloudy', 'haze', 'partly_cloudy', 'primary', 'road', 'water', '<b>odd</b>']
 

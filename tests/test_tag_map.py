@@ -13,8 +13,9 @@ from planted import ROTATED, UTM, VOCAB, Colours, plant, write  # first: it skip
 # isort: split
 import rasterio
 from PIL import Image
+from planet.rasters import EMPTY
 from planet.scenes import tag_scene
-from planet.tag_map import EMPTY, colours, map_page
+from planet.tag_map import colours, map_page
 
 @pytest.fixture(scope='module')
 def scene(tmp_path_factory):
