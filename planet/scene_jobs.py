@@ -101,6 +101,8 @@ class Job:
     def finish(self, tagger, counts):
         "Write the files of a scene whose windows are all there; then what was kept of it is no longer needed."
         rows = self.journal.read() if self.journal else np.concatenate(self.rows)
+        if lost := len(self.plan.grid) - len(rows): # changed while it was written
+            raise UserError(f'{self.name}: {lost:,} windows are missing in {self.journal.folder}: `resume` tags them')
         scene = tagged_scene(tagger, self.plan, rows[np.argsort(rows['window'])], counts)
         for path in self.outs:
             try: write_scene(scene, path)

@@ -74,11 +74,12 @@ class TagFile:
             for name, row, found in zip(names, probs.tolist(), tags):
                 out.writerow([name, _stem(name), self.mark.join(found), *(f'{p:.9g}' for p in row)])
         self.file.flush()
-        self.done, self.last, self.bad = self.done + len(names) + len(bad), last, self.bad + len(bad)
+        done, wrong = self.done + len(names) + len(bad), self.bad + len(bad)
         state = self.state.with_name(self.state.name + '.new')
-        state.write_text(json.dumps(dict(identity=self.identity, done=self.done, last=last, bad=self.bad,
+        state.write_text(json.dumps(dict(identity=self.identity, done=done, last=last, bad=wrong,
                                          bytes=os.fstat(self.file.fileno()).st_size)), encoding='utf-8')
         state.replace(self.state)
+        self.done, self.last, self.bad = done, last, wrong # only now: the disk may have been full
 
     def __exit__(self, kind, error, trace):
         try: self.file.close()
@@ -93,7 +94,8 @@ class TagFile:
 
     def remove(self):
         "Remove the part and its state."
-        for path in (self.part, self.state): path.unlink(missing_ok=True)
+        for path in (self.part, self.state, self.state.with_name(self.state.name + '.new')):
+            path.unlink(missing_ok=True)
 
     def to_parquet(self):
         "Turn the part, which is CSV, into Parquet, a group of rows at a time."

@@ -78,6 +78,18 @@ def test_without_ray(monkeypatch):
     with pytest.raises(UserError, match='ray is not installed: pip install.* or `engine` pool'):
         list(run_tiles([(0, 0)], None, 'ray'))
 
+def test_a_disk_that_takes_a_part_of_a_row(tmp_path):
+    class Short: # as `write` does where a disk fills up
+        def __init__(self, file): self.file = file
+        def write(self, data): return self.file.write(data[:7])
+        def close(self): self.file.close()
+    rows = np.zeros(5, row_type(2))
+    rows['window'], rows['state'] = np.arange(5), 1
+    with Journal(tmp_path/'j', {}, 2).open() as j:
+        j.file = Short(j.file)
+        j.add(rows)
+        assert j.read()['window'].tolist() == [0, 1, 2, 3, 4]
+
 def test_a_journal_keeps_each_window_once(tmp_path):
     rows = np.zeros(5, row_type(2))
     rows['window'], rows['state'], rows['probs'] = [3, 1, 2, 1, 0], [1, 1, 2, 1, 0], np.arange(10).reshape(5, 2)
