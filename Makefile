@@ -63,12 +63,12 @@ test-track: setup $(TRACK)/ready ## test the experiment trackers with TensorBoar
 
 $(USE)/ready: $(VENV)/ready
 	$(call beside,$(USE))
-	@echo "installing rasterio, GeoPandas, ONNX, Ray, Gradio, accelerate and Playwright into $(USE) (some 1 GB, a minute or two)"
+	@echo "installing rasterio, GeoPandas, ONNX, OpenVINO, Ray, Gradio, accelerate and Playwright into $(USE) (some 1 GB, a minute or two)"
 	grep -v '^pillow==' $(or $(CONSTRAINTS),/dev/null) >$(USE)/constraints.txt || true # Gradio wants an older Pillow
-	$(USE)/bin/python $(PIP) --constraint $(USE)/constraints.txt --editable '.[data,geo,onnx,ray,app,distributed]' playwright
+	$(USE)/bin/python $(PIP) --constraint $(USE)/constraints.txt --editable '.[data,geo,onnx,openvino,ray,app,distributed]' playwright
 	@touch $@
 
-test-use: setup $(USE)/ready ## test what needs the extras data, geo, onnx, ray, app or distributed, and pages in a browser
+test-use: setup $(USE)/ready ## test what needs the extras data, geo, onnx, openvino, ray, app or distributed, and pages in a browser
 	OMP_NUM_THREADS=1 $(USE)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(USES:%=tests/test_%.py)
 
 docs: setup ## the course as pages in _docs/, readable offline

@@ -50,6 +50,13 @@ def test_int8_is_close_and_smaller(exported):
     assert (exact.probabilities(pixels) - other.probabilities(pixels)).abs().max() < .1
     assert (exported/'weights.int8.onnx').stat().st_size < .4*(exported/'weights.onnx').stat().st_size
 
+def test_openvino_runs_the_onnx_file(exported):
+    "In bf16 where the processor has units for it: close to fp32, no more."
+    pytest.importorskip('openvino', reason='the engine openvino needs openvino')
+    exact, other = Tagger.load(exported, engine='onnx'), Tagger.load(exported, engine='openvino')
+    for n in (1, 5):
+        assert (exact.probabilities(noise(n)) - other.probabilities(noise(n))).abs().max() < .05
+
 def test_what_the_folder_says_of_its_exports(exported):
     facts = read_model(exported) # hashes of the exports as well
     assert set(facts['exports']) == {'onnx', 'int8'} and facts['exports']['onnx']['logits_apart'] < 1e-3
