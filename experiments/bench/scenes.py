@@ -35,7 +35,7 @@ def random_tagger(arch, size, bs):
     from planet.inference import Network, Tagger
     from planet.learner import build_model
     model = build_model(arch=arch, n_out=len(TAGS), size=size)
-    member = dict(mean=[.5]*3, std=[.25]*3, views=1, precision='auto')
+    member = dict(settings=dict(size=size), mean=[.5]*3, std=[.25]*3, views=1, precision='auto')
     facts = dict(vocab=list(TAGS), exclusive=[], bs=bs, rule=dict(kind='thresh', thresh=.2), activation={},
                  input=dict(size=size, bands=['red', 'green', 'blue'], limits=None), members=[member])
     return Tagger(facts, [Network(model, member)])
