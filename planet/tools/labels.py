@@ -28,9 +28,9 @@ def draw_suspects(suspects, chips, path, shown=24):
     for row in suspects.head(shown).itertuples():
         try: pixels.append(as_array(open_chip(files[row.image_name], 192, chips.limits)))
         except (KeyError, UserError): continue # gone since
-        line = (f'- {row.tag}?', MISSED) if not row.given else (f'+ {row.tag}?', BAD)
+        line = (f'{row.tag} wrong?', BAD) if row.given else (f'{row.tag} missing?', MISSED)
         captions.append([(f'{row.rank}  {row.image_name}', QUIET), line, (f'model: {row.probability:.2f}', QUIET)])
-    legend = [('- may be missing from the table', MISSED), ('+ may be wrong in the table', BAD)]
+    legend = [('missing? the table does not have the tag', MISSED), ('wrong? the table has it', BAD)]
     grid(pixels, captions, 6, 12., legend).savefig(path)
 
 def labels_run(

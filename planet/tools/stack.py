@@ -69,15 +69,14 @@ def stack_runs(
     if (most := len(first) if groups is None else len(set(groups))) < folds:
         raise UserError(f'{folds} of {most} groups of chips: there must be as many as folds', option='folds')
     probs = [p for p, _ in aligned]
-    def result(p, kind=OutOfFold): return kind(p, first.targs, first.names, first.vocab, rule, None, first.targs,
-                                               groups=groups)
     class Nested(OutOfFold):
         SCORES = OutOfFold.SCORES | dict(f2_nested=Score(OUT_OF_FOLD['f2_nested'], lambda r: nested))
+    def result(p): return Nested(p, first.targs, first.names, first.vocab, rule, None, first.targs, groups=groups)
     o = dict(runs=list(map(str, runs)), name=name, thresh=thresh, folds=folds, seed=seed, out=str(out))
     with Run('stack', o) as run:
         made = stack(probs, first.targs, folds, seed, groups)
         nested = float(made.per_chip.mean())
-        stacked = result(made.probs, Nested)
+        stacked = result(made.probs)
         rows, mean = [], sum(probs)/len(probs)
         parts = {r.name or r.stamp: p for r, p in zip(records, probs)} | {'mean of them': mean}
         for label, p in parts.items():
