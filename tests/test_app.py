@@ -32,7 +32,7 @@ def made_tagger(rule=None, bands=('red', 'green', 'blue'), limits=None, pixels=6
     rule = rule or AboveThreshold(.2)
     facts = dict(vocab=VOCAB, exclusive=VOCAB[:4], bs=16, rule=rule.facts(), activation={}, warnings=['drawn chips'],
                  input=dict(size=32, bands=list(bands), limits=limits, pixels=[pixels, pixels]),
-                 members=[dict(mean=[0]*len(bands), std=[1]*len(bands))], trained_on=dict(valid=7),
+                 members=[dict(settings={}, mean=[0]*len(bands), std=[1]*len(bands))], trained_on=dict(valid=7),
                  headline=dict(label='F2 at 0.2', value=.9, interval=[.85, .95]))
     return Tagger(facts, [Member(len(bands))])
 
