@@ -99,16 +99,18 @@ def match_borders(
         found.append(pd.DataFrame(dict(row=rows, col=cols, side=side, score=score(lines, rows, cols, ratio),
                                        step=brightness_step(lines, rows, cols))))
     found, odds, step = pd.concat(found, ignore_index=True), tail(false), None
-    sure = _mutual(found)
-    sure = sure[sure.score >= odds.threshold(sure.score, 2*n*n)]
-    if len(sure) >= FEW: # how bright neighbours are beside one another says more
-        step = float(sure.step.median())
+    def likely(odds):
+        pairs = _mutual(found).sort_values('score', ascending=False, ignore_index=True)
+        threshold = odds.threshold(pairs.score, 2*n*n)
+        return pairs[pairs.score >= threshold], threshold, odds
+    pairs, threshold, odds = likely(odds)
+    if len(pairs) >= FEW: # how bright neighbours are beside one another says more
+        step = float(pairs.step.median())
         typical = max(step, .2)/np.log(2)
         found['score'] += _step_odds(found.step, typical, other)
-        odds = tail(false + _step_odds(false_step, typical, other))
-    pairs = _mutual(found).sort_values('score', ascending=False, ignore_index=True)
-    threshold = odds.threshold(pairs.score, 2*n*n)
-    pairs = pairs[pairs.score >= threshold]
+        more = likely(tail(false + _step_odds(false_step, typical, other)))
+        # or less: the tail of false pairs is heavier with it, which counts where very many are compared
+        if len(more[0]) >= len(pairs): pairs, threshold, odds = more
     facts = dict(threshold=float(threshold), step=step,
                  false_expected=float(odds.false(threshold, 2*n*n)) if len(pairs) else 0.)
     return pairs[['row', 'col', 'side', 'score']], facts

@@ -77,6 +77,14 @@ def test_neighbours_are_found_through_jpeg_and_steps_of_brightness(found, cut):
     assert sorted(found.groups.image_name) == sorted(from_folder(cut).table.image_name)
     assert len(parts(found.groups)) <= len(parts(pd.read_csv(cut/'truth'/'groups.csv'))) + 1
 
+def test_brightness_is_left_aside_where_less_is_found_with_it(cut, found, monkeypatch):
+    "As where a hundred thousand chips are compared: the tail of false pairs is heavier with it."
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr('planet.neighbours._step_odds', lambda step, *_: 1e3*rng.standard_cauchy(len(step)))
+    got, truth = find_neighbours(images_in(cut/'train')), pd.read_csv(cut/'truth'/'neighbours.csv')
+    right = pairs_of(got.pairs) & pairs_of(truth)
+    assert len(right) == len(got.pairs) and len(right) > .5*len(truth) and len(found.pairs) >= len(right)
+
 def test_real_neighbours_are_found_and_no_others(real_chips):
     found = find_neighbours(images_in(real_chips/'train'))
     assert {(a.removeprefix('train_'), b.removeprefix('train_'), s) for a, b, s in pairs_of(found.pairs)} == REAL
