@@ -130,6 +130,7 @@ def start_weights(
     "Build a learner with pretrained weights; `auto` goes on from random ones where they cannot be had, with a warning."
     if weights not in ('auto', 'imagenet'): return build(pretrained=False), str(weights)
     advice = 'connect to the network, or give a .safetensors or .pth file as `weights`'
+    state = torch.get_rng_state() # a network is initialised before the download of its weights fails
     try:
         if not backbone.has_weights(): raise OSError('none are published')
         with short_timeouts(): return build(pretrained=True), 'imagenet'
@@ -139,6 +140,7 @@ def start_weights(
         why = f'{damaged[0]} is damaged' if damaged else ' '.join(str(e).split())
         if misfit: why, advice = 'they are for another `size` of image', f'take `size` {backbone.native}'
         if damaged: advice = f'delete {damaged[0]}, and it is downloaded again'
+    torch.set_rng_state(state)
     if weights == 'imagenet':
         why = f"imagenet: {backbone.name}'s cannot be had ({why})"
         raise UserError(f'{why}: {advice}, or take `weights` none', option='weights')

@@ -89,15 +89,27 @@ def test_auto_goes_on_without_weights_and_says_so(dls, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert learn.weights == 'none' and 'WARNING' in said and 'RANDOM' in said and said.count('\n') == 1
 
+def test_a_failed_download_leaves_the_random_initialisation_as_it_is(dls, monkeypatch):
+    "The same seed, the same weights, whether they are not asked for or cannot be had."
+    def begin(weights):
+        torch.manual_seed(42)
+        return tagger(dls, weights=weights).model.state_dict(), torch.get_rng_state()
+    none, after = begin('none')
+    monkeypatch.setattr(backbones, 'vision_learner', no_network(vision_learner, at_once=False))
+    auto, state = begin('auto')
+    assert all(torch.equal(v, none[k]) for k, v in auto.items()) and torch.equal(state, after)
+
 def test_imagenet_fails_without_weights(dls, monkeypatch):
     monkeypatch.setattr(backbones, 'vision_learner', no_network(vision_learner))
     with pytest.raises(UserError, match="imagenet: resnet18's cannot be had .*no network.*`weights` none"):
         tagger(dls, weights='imagenet')
 
-def no_network(build):
+def no_network(build, at_once=True): # does the download fail before the network is built, as timm's, or after it?
     def built(*args, pretrained, **kwargs):
+        if pretrained and at_once: raise OSError('no network')
+        learn = build(*args, pretrained=False, **kwargs)
         if pretrained: raise OSError('no network')
-        return build(*args, pretrained=pretrained, **kwargs)
+        return learn
     return built
 
 @pytest.mark.parametrize('weights', ['auto', 'imagenet'])
