@@ -34,3 +34,15 @@ def test_commands_ask_for_what_their_recipe_takes():
     o = options(chip_options(epochs=2, data='x'), thresh=.2)
     finetune, frozen = (speed.main_command(o, 'out', recipe) for recipe in ('finetune', 'frozen'))
     assert '--epochs' in finetune and '--epochs' not in frozen and 'None' not in map(str, finetune)
+
+def test_drawn_chips_are_measured_in_all_sections(tmp_path, monkeypatch):
+    "What a machine with a GPU runs on 40,479 chips, on few of them: every section has ours and the floor."
+    monkeypatch.syspath_prepend(str(speed.ROOT/'experiments/bench')) # as a script finds the files beside it
+    out = tmp_path/'speed.md'
+    speed.main(only='loading,step,epoch,inference', drawn=40, size=32, bs=8, arch='resnet18', weights='none', repeats=1,
+               steps=1, rivals='floor', out=str(out))
+    rows = [[cell.strip() for cell in line.split('|')] for line in out.read_text(encoding='utf-8').splitlines()]
+    figures = {(r[1], r[2]): float(r[3].split()[0].replace(',', '')) for r in rows if len(r) == 7 and ':' in r[1]}
+    for rival in ('ours', 'floor'):
+        for what in ('loading: first epoch', 'loading: later epochs', 'step: batches of 8', 'epoch: all layers',
+                     'inference: 1 view', 'inference: 8 views'): assert figures[what, rival] > 0
