@@ -12,7 +12,7 @@ from planet.options import RUN_OPTIONS, chip_options, delegates, options
 
 @script
 @delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'fold', 'split', 'freeze_epochs', 'valid_pct',
-                              'workers', 'recipe', 'body_lr'])
+                              'workers', 'recipe', 'body_lr', 'mixup', 'light'])
 def main(
     epochs:int=20, # of the head
     lr:float=1e-3, # learning rate of the head

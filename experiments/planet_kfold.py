@@ -52,6 +52,11 @@ def main(
     from planet.threads import choose_threads
 
     if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
+    usual = chip_options() | dict(loss='bce')
+    unused = dict.fromkeys(('recipe', 'loss', 'mixup', 'light', 'precision'), 'stock fastai') if o.stock else {}
+    if o.head == 'kernel': unused.setdefault('loss', 'a kernel ridge regression')
+    for name, what in unused.items(): # which would be left aside without a word
+        if o[name] != usual[name]: raise UserError(f'{o[name]} has no use in {what}: leave it out', option=name)
     if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
         raise UserError('kernel is a head on frozen features: add `recipe` frozen', option='head')
     if o.stock and '+' in o.arch: raise UserError(f'{o.arch}: stock fastai has one network, name one', option='arch')

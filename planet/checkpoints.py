@@ -88,10 +88,11 @@ class Checkpoints(Callback):
         "The learner has this callback and a loop over epochs that can begin in the middle."
         # fastai's `start_epoch` runs `after_epoch` for skipped epochs too, where its trackers of metrics fail
         learn.add_cb(self)
-        learn._do_fit = self.epochs
+        learn._do_fit, loss_func = self.epochs, learn.loss_func
         try: yield
         finally:
             del learn._do_fit
+            learn.loss_func = loss_func # an epoch of MixUp that broke off has left its own
             learn.remove_cb(self)
             self.learn = learn
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from tempfile import TemporaryDirectory
 from planet.cli import UserError, say
 
-__all__ = ['process_count', 'rank', 'scratch', 'processes', 'data_parallel', 'bare']
+__all__ = ['process_count', 'rank', 'scratch', 'check_joined', 'processes', 'data_parallel', 'bare']
 
 VARIABLES = 'WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'GROUP_RANK', 'ROLE_RANK', 'ROLE_WORLD_SIZE'
 ALONE = dict(resume='', track='none', wandb=False, name='') # what the first process alone does
@@ -19,11 +19,16 @@ def rank() -> int:
     "Which of them this is; the first, 0, writes the record."
     return int(os.environ.get('RANK') or 0) if process_count() > 1 else 0
 
-_scratch = [] # the folder, while there is one
+_scratch, _joined = [], [] # the folder, while there is one; whether this process has joined the others
 
 def scratch() -> str|None:
     "A folder for the record of a process other than the first one, which nobody reads; else `None`."
     return _scratch[-1] if _scratch else None
+
+def check_joined():
+    "Raise a `UserError` where a launcher started several processes of what trains in one: each would do all of it."
+    if process_count() > 1 and not _joined:
+        raise UserError(f'{process_count()} processes were started of an experiment that trains in one: start it alone')
 
 @contextmanager
 def processes(o, # options of a run, changed for the processes that write no record
@@ -37,8 +42,9 @@ def processes(o, # options of a run, changed for the processes that write no rec
         return
     if o.get('resume'):
         raise UserError('several processes cannot go on from a checkpoint: resume it with one', option='resume')
-    if o.get('bs', process_count()) < process_count():
-        raise UserError(f"{o.bs} chips in a batch are too few for {process_count()} processes", option='bs')
+    if o.get('bs', 64) < 2*process_count(): # batch norm has no statistics of one chip
+        raise UserError(f'{o.bs} chips in a batch are too few for {process_count()} processes: {2*process_count()} at '
+                        'least', option='bs')
     import torch
     cuda, number = torch.cuda.is_available(), int(os.environ.get('LOCAL_RANK') or 0)
     if cuda and number >= torch.cuda.device_count():
@@ -47,6 +53,8 @@ def processes(o, # options of a run, changed for the processes that write no rec
     torch.distributed.init_process_group('nccl' if cuda else 'gloo')
     with ExitStack() as stack:
         stack.callback(_leave)
+        _joined.append(True)
+        stack.callback(_joined.clear)
         if rank():
             o.update({k: v for k, v in ALONE.items() if k in o})
             _scratch.append(stack.enter_context(TemporaryDirectory()))
@@ -74,6 +82,8 @@ def data_parallel(learn, # about to be trained, in each process the same
     if n < 2:
         yield True
         return
+    if (few := learn.dls.train.bs) < 2*n:
+        raise UserError(f'{few} training chips are too few for {n} processes: {2*n} at least, or one process')
     try:
         from fastai.distributed import DistributedDL
     except (ImportError, NameError): # it needs accelerate to be imported
@@ -86,7 +96,7 @@ def data_parallel(learn, # about to be trained, in each process the same
         return sent.tolist()
     DistributedDL._broadcast = broadcast
     sizes = [d.bs for d in learn.dls.loaders]
-    for d in learn.dls.loaders: d.bs = max(1, d.bs//n) # a step sees as many chips as with one process
+    for d in learn.dls.loaders: d.bs = d.bs//n # a step sees as many chips as with one process
     random.seed(random.getrandbits(32) + rank()) # flips and turns of a share are its own
     try:
         with learn.distrib_ctx(sync_bn=cuda, **({} if cuda else dict(cpu=True))): yield first

@@ -7,7 +7,7 @@ from planet.cli import UserError, progress, say  # before fastai, whose import i
 # isort: split
 import hashlib
 import os
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 import fastai.callback.schedule  # gives `Learner` its `fit_one_cycle`
 import numpy as np
 import torch
@@ -46,8 +46,8 @@ def pixel_hash(store, paths):
     return found.hexdigest()
 
 def read_view(path, n):
-    "Features from the cache, or `None`."
-    try: found = np.load(path)
+    "Features from the cache, mapped, or `None`."
+    try: found = np.load(path, mmap_mode='c')
     except (OSError, ValueError, EOFError): return None
     return torch.from_numpy(found) if len(found) == n else None
 
@@ -55,6 +55,7 @@ def write_view(path, features):
     "Keep features in the cache: whole or not at all; a full disk is told and fails nothing."
     part = path.with_name(f'.{path.name}.part')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, 'wb') as f: np.save(f, features.numpy())
         part.replace(path)
     except OSError as e:
@@ -63,7 +64,7 @@ def write_view(path, features):
 
 def one_view(learn, store, paths, view, stages, bs, shown):
     "Features of every chip in one view, `(chips, features)`."
-    body, device, parts = learn.model[0], learn.dls.device, []
+    body, device, found = learn.model[0], learn.dls.device, None
     norm = learn.dls.after_batch.fs.filter(lambda o: isinstance(o, Normalize))
     forward = learn.precision.forward if hasattr(learn, 'precision') else lambda model, x: model(x)
     for i in shown(range(0, len(paths), bs)):
@@ -71,8 +72,9 @@ def one_view(learn, store, paths, view, stages, bs, shown):
         for o in norm: x = o(x)
         with torch.no_grad(), recorded(body, stages) as outputs:
             forward(body, x.as_subclass(torch.Tensor))
-            parts.append(torch.cat([pool(o, x) for o in outputs()], 1).cpu())
-    found = torch.cat(parts)
+            part = torch.cat([pool(o, x) for o in outputs()], 1)
+        if found is None: found = torch.empty(len(paths), part.shape[1])
+        found[i:i+bs] = part
     if not torch.isfinite(found).all(): raise UserError("the body's features are NaN or infinite: take other `weights`")
     return found.half() if found.abs().max() < 6e4 else found
 
@@ -94,24 +96,26 @@ def pooled_features(
     dtype = device.type, *(learn.precision.on(device) if hasattr(learn, 'precision') else ())
     folder = cache_folder(cache)/'features'/feature_key(learn, pixel_hash(store, paths), store.size, names, dtype)
     training = body.training
-    try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError: lock = nullcontext() # `write_view` tells
-    else: lock = locked(folder/'lock', waiting='another run computes these features: waiting for it')
     try:
         body.eval()
-        with lock:
+        with locked(folder/'lock', waiting='another run computes these features: waiting for it', must=False):
             found = [read_view(folder/f'view-{k}.npy', len(paths)) for k in D4[:views]]
             with suppress(OSError): os.utime(folder) # the time of its last use, for `make_room`
             left, each = [i for i, o in enumerate(found) if o is None], -(-len(paths)//bs)
             label = f'frozen features of {len(paths):,} chips in {views} view{"s"*(views > 1)}, batch'
             if left: make_room(folder)
             ticks = iter(progress(range(len(left)*each), len(left)*each, label))
-            for i in left:
-                found[i] = one_view(learn, store, paths, D4[i], names, bs, lambda o: (b for b, _ in zip(o, ticks)))
-                write_view(folder/f'view-{D4[i]}.npy', found[i])
+            x = None # filled view by view: of a full data set one more copy of all views would not fit
+            for i, view in enumerate(found):
+                if view is None:
+                    view = one_view(learn, store, paths, D4[i], names, bs, lambda o: (b for b, _ in zip(o, ticks)))
+                    write_view(folder/f'view-{D4[i]}.npy', view)
+                if x is None: x = torch.empty(len(paths), views, view.shape[1], dtype=view.dtype)
+                elif x.dtype != view.dtype: x = x.float()
+                x[:, i] = view
             next(ticks, None) # ends the bar
     finally: body.train(training)
-    return torch.stack([o.float() for o in found] if len({o.dtype for o in found}) > 1 else found, 1), names
+    return x, names
 
 # ---- a head on them
 

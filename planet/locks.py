@@ -1,7 +1,7 @@
 "A lock between processes: of two that start at once, one does the work and the other waits for it."
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from planet.cli import say
 
@@ -36,11 +36,16 @@ def _current(f, path):
 def locked(path, # a file to make for it; whoever holds the lock may delete it
            wait:bool=True, # wait for another process that has it?
            waiting:str='', # a line to say when that takes more than two seconds
+           must:bool=True, # raise where the file cannot be made? else go ahead: on a read-only disk nobody writes
           ): # yields whether we have it
     "Hold a lock that other processes and threads see; the system lets it go when a process dies, however it dies."
     path, start, held = Path(path), time.monotonic(), False
     while True:
-        f = _open(path)
+        try: f = _open(path)
+        except OSError:
+            if must: raise
+            f = nullcontext()
+            break
         if f and (held := _take(f)) and _current(f, path) or f and not held and not wait: break
         if f: f.close()
         if held: continue

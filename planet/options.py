@@ -21,6 +21,8 @@ RECIPES = { # what options are by default; the epochs of a frozen head take seco
     'frozen': dict(freeze_epochs=20, lr=1e-3),
     'frozen+finetune': dict(epochs=2, freeze_epochs=20, lr=1e-3)}
 
+SPLITS = 'auto', 'random', 'ungrouped' # other values name a file
+
 DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
 
 # of scripts that train by `planet.recipes`: others leave them out
@@ -49,7 +51,9 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
                         f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
-    folds, fold = given.get('folds', 0), given.get('fold', 0)
+    folds, fold, split = given.get('folds', 0), given.get('fold', 0), given.get('split', 'auto')
+    if folds and split not in SPLITS:
+        raise UserError(f'{split} has no use beside `folds`, which cut the chips: leave one out', option='split')
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
     if folds and fold >= folds:

@@ -13,16 +13,27 @@ from planet.augment import LightBatch
 from planet.backbones import find_backbone
 from planet.callbacks import check_precision, one_table
 from planet.data import DecodeChip
+from planet.distributed import bare
 from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.learner import fine_tune
+from planet.options import chip_options
 from planet.store import ChipStore
 
 __all__ = ['check_recipe', 'train_frozen', 'FixedNorms', 'train']
 
+UNUSED = { # options that a recipe would leave aside without a word, and why
+    'finetune': dict(views='it trains on all eight, at random', body_lr='it has `lr`'),
+    'frozen': dict(patience='its head takes seconds', body_lr='its body stays as it is')}
+
 def check_recipe(
     o:AttrDict, # options
 ):
-    "Raise a `UserError` for what cannot be trained on this machine or with this backbone, before chips are decoded."
+    "Raise a `UserError` for options without use and for what this machine or backbone cannot train, before any work."
+    default = chip_options()
+    for name, why in UNUSED.get(o.recipe, {}).items():
+        if o[name] != default[name]: raise UserError(f'{o[name]} has no use in recipe {o.recipe}: {why}', option=name)
+    if not o.tta and o.views != default['views']:
+        raise UserError(f'{o.views} has no use without test-time augmentation, which is one view', option='views')
     check_precision(o.precision, default_device())
     backbone = find_backbone(o.arch)
     for size in sizes(o): backbone.check_size(size)
@@ -42,7 +53,7 @@ def resize(
     old = decoders[0].store
     if old.size != size:
         store = ChipStore(sorted(old.infos), size, progress, limits=old.limits)
-        store.to_device(learn.dls.device)
+        if not learn.dls.train.fake_l.num_workers: store.to_device(learn.dls.device) # as in `chip_dls`
         for decoder in decoders: decoder.store = store
         for dl in learn.dls.loaders: dl.known = None, # rows of the other store
     learn.settings['size'] = size
@@ -94,7 +105,7 @@ class FixedNorms(Callback):
     "Keep the body's batch norms as they are, in evaluation mode: a head was trained on the features that they give."
     order = TrainEvalCallback.order+1
     def before_train(self):
-        for m in self.learn.model[0].modules():
+        for m in bare(self.learn.model)[0].modules(): # of several processes each has a wrapper around it
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
 
 def train(

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from planet.cli import UserError, say
-from planet.distributed import scratch
+from planet.distributed import check_joined, scratch
 from planet.grouped import grouped_lines
 from planet.locks import locked
 from planet.model_files import cannot_be_saved, save_model
@@ -49,6 +49,7 @@ class Run:
         self.stages, self.running, self.since, self.context = {}, None, self.start, ExitStack()
 
     def __enter__(self):
+        check_joined()
         if self.options.get('deterministic'): self.context.enter_context(deterministic())
         try:
             if self.options.get('resume'): self.reopen(self.options['resume'])

@@ -2,6 +2,7 @@
 # A folder holds `pixels-N` (the chips one after the other) and `index` (what is known of each image file). A build
 # writes `part` and `log` and then replaces the index, so a process that was killed leaves the old state, or a log to
 # go on from. A file that is in use is never written to: a changed image makes a new `pixels-N`.
+import errno
 import hashlib
 import json
 import os
@@ -45,6 +46,7 @@ def make_room(folder, # of the cache, that is to be filled: of decoded chips, or
               need:int=0, # bytes
              ) -> bool: # whether there is room now, and a tenth to spare
     "Remove the folders beside one that were not used for 60 days, and older ones first while the disk has no room."
+    with suppress(OSError): need -= (folder/'part').stat().st_size # an interrupted build has that already
     others = [f for f in folder.parent.glob('*') if f.is_dir() and f != folder] if folder.parent.is_dir() else []
     for old in sorted(others, key=_last_use):
         if time.time() - _last_use(old) < DAYS*24*3600 and free_disk(folder) > 1.1*need: break
@@ -120,6 +122,7 @@ def _logged(folder, header, nbytes):
 
 def _decode_rest(folder, rows, todo, decode, header, base, n, nbytes, workers, progress):
     "Decode the rows that are not known, log each, and make the store whole; returns the file of pixels."
+    folder.mkdir(parents=True, exist_ok=True)
     if not (folder/'part').exists() or _lines(folder/'log')[0] != header:
         if base: shutil.copyfile(base, folder/'part')
         else: (folder/'part').write_bytes(b'')
@@ -131,7 +134,7 @@ def _decode_rest(folder, rows, todo, decode, header, base, n, nbytes, workers, p
         for (pixels, info, stat, seen), row in zip(found, todo):
             if pixels is not None:
                 f.seek(row*nbytes)
-                if f.write(pixels.data) != nbytes: raise OSError(28, 'No space left on device')
+                if f.write(pixels.data) != nbytes: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             rows[row] = _Row(stat, seen, 0 if pixels is None else zlib.crc32(pixels), info)
             log.write(rows[row].line(row))
             log.flush()
@@ -140,6 +143,12 @@ def _decode_rest(folder, rows, todo, decode, header, base, n, nbytes, workers, p
     whole = folder/f'pixels-{time.time_ns()}'
     (folder/'part').replace(whole)
     return whole
+
+def _remove_rest(folder, base):
+    "Remove all that a build writes, but for the finished file `base`."
+    for old in (*folder.glob('pixels-*'), folder/'part', folder/'log', folder/'index.part'):
+        if old != base:
+            with suppress(OSError): old.unlink() # Windows keeps a file that another process reads
 
 def _write_index(folder, pixels, rows):
     part = folder/'index.part'
@@ -156,20 +165,23 @@ def open_file(folder, # from `store_folder`
     def decode(row):
         stat, seen = _stat(paths[row]) # before the file is read
         return *decode_file(paths[row], size, limits), stat, seen
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder/'lock', waiting=f'waiting for another process that decodes the same chips into {folder}'):
+    waiting = f'waiting for another process that decodes the same chips into {folder}'
+    with locked(folder/'lock', waiting=waiting, must=False):
         base, rows = _whole(folder, n, nbytes)
         header = f'{n} {nbytes} {base.name if base else "new"}'
         logged = _logged(folder, header, nbytes)
         now = _current(rows | logged, paths, decode, workers)
         todo = [row for row in range(n) if row not in now]
         if todo or logged or not base:
-            base = _decode_rest(folder, now, todo, decode, header, base, n, nbytes, workers, progress)
-            _write_index(folder, base, now)
-            (folder/'log').unlink(missing_ok=True)
-            for old in folder.glob('pixels-*'):
-                if old != base:
-                    with suppress(OSError): old.unlink() # Windows keeps a file that another process reads
-        elif any(now[row] is not rows[row] for row in now): _write_index(folder, base, now)
-        else: os.utime(folder/'index')
+            try:
+                made = _decode_rest(folder, now, todo, decode, header, base, n, nbytes, workers, progress)
+                _write_index(folder, made, now)
+            except OSError as e: # of a full disk nothing is gone on with: others need the room
+                if e.errno in (errno.ENOSPC, errno.EDQUOT): _remove_rest(folder, base)
+                raise
+            _remove_rest(folder, base := made)
+        else: # a store on a read-only disk is read as it is
+            with suppress(OSError):
+                if any(now[row] is not rows[row] for row in now): _write_index(folder, base, now)
+                else: os.utime(folder/'index')
     return base, [now[row].info for row in range(n)]

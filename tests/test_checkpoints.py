@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from fastai.callback.core import Callback
-from experiments import planet_resnet50
+from experiments import planet_resnet50, weather_resnet18
 from planet import checkpoints
 from planet.checkpoint_files import find_checkpoints, pack, read_checkpoint, unpack
 from planet.checkpoints import is_out_of_memory
@@ -271,6 +271,12 @@ def test_out_of_memory_halves_the_batch_once(few, tmp_path, with_callback, capsy
     record, said = record_of(the_run(tmp_path)), 'memory ran out with batches of 8: going on with batches of 4'
     assert record['status'] == 'done' and said in record['warnings'] and f'WARNING: {said}' in capsys.readouterr().out
     assert len(pd.read_csv(the_run(tmp_path)/'history.csv')) == 4
+
+def test_out_of_memory_with_mixup_of_a_single_label(few, tmp_path, with_callback):
+    "The epoch that broke off has left MixUp's own loss function."
+    with_callback(Full(4))
+    weather_resnet18.main(data=str(few), out=str(tmp_path), **QUICK, mixup=.4)
+    assert record_of(next((tmp_path/'weather_resnet18').iterdir()))['status'] == 'done'
 
 def test_out_of_memory_twice_says_what_would_fit(few, tmp_path, with_callback):
     with_callback(Full(1))

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import pandas as pd
 import pytest
+from experiments import weather_resnet18
 from planet import distributed
 from planet.cli import UserError
 from planet.distributed import processes, rank
@@ -46,9 +47,22 @@ def test_one_process_is_left_alone(monkeypatch):
     with processes(dict(bs=4)) as first: assert first and rank() == 0 and distributed.scratch() is None
     with distributed.data_parallel(None) as first: assert first
 
-@pytest.mark.parametrize('given,words', [(dict(bs=1), '1 chips in a batch are too few for 2 processes'),
+@pytest.mark.parametrize('given,words', [(dict(bs=3), '3 chips in a batch are too few for 2 processes: 4 at'),
                                          (dict(bs=8, resume='last'), 'cannot go on from a checkpoint')])
 def test_what_several_processes_cannot_do(monkeypatch, given, words):
     from fastcore.basics import AttrDict
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(UserError, match=words), processes(AttrDict(given)): pass
+
+def test_too_few_chips_for_several_processes(drawn, monkeypatch):
+    from types import SimpleNamespace
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    learn = SimpleNamespace(dls=SimpleNamespace(train=SimpleNamespace(bs=3)))
+    with pytest.raises(UserError, match='3 training chips are too few for 2 processes: 4 at least'):
+        with distributed.data_parallel(learn): pass
+
+def test_what_trains_in_one_process_is_not_started_twice(drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(UserError, match='2 processes were started of an experiment that trains in one'):
+        weather_resnet18.main(data=str(drawn), weights='none', size=32, out=str(tmp_path/'out'))
+    assert not (tmp_path/'out').exists()

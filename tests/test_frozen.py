@@ -12,7 +12,7 @@ from fastai.learner import load_learner
 from fastai.optimizer import Adam
 from fastai.torch_core import TensorImage, set_seed
 from experiments import planet_kfold, planet_resnet50, weather_resnet18
-from planet import backbones, callbacks, frozen, recipes, threads
+from planet import backbones, callbacks, frozen, locks, recipes, threads
 from planet.augment import LightBatch
 from planet.backbones import find_backbone
 from planet.chips import from_folder
@@ -164,6 +164,21 @@ def test_a_cache_that_cannot_be_written_is_a_warning(dls, chips, store, tmp_path
     (tmp_path/'features').write_text('a file in the way')
     x, _ = pooled_features(tagger(dls), chips.paths[:4], store, 1, cache=tmp_path)
     assert x.shape[:2] == (4, 1) and 'WARNING: features cannot be kept' in capsys.readouterr().out
+
+def test_features_on_a_read_only_disk_are_read(dls, chips, store, tmp_path, monkeypatch):
+    learn = tagger(dls)
+    known, _ = pooled_features(learn, chips.paths[:4], store, 1, cache=tmp_path)
+    def read_only(*args): raise OSError(30, 'Read-only file system')
+    monkeypatch.setattr(locks, 'open', read_only, raising=False)
+    monkeypatch.setattr(frozen, 'one_view', read_only)
+    assert torch.equal(pooled_features(learn, chips.paths[:4], store, 1, cache=tmp_path)[0], known)
+
+def test_views_of_two_formats_are_joined_in_fp32(dls, chips, store, tmp_path, monkeypatch):
+    "One view of a body is beyond the range of fp16, and another is not."
+    found = iter([torch.ones(4, 2).half(), torch.full((4, 2), 1e6), torch.ones(4, 2).half()])
+    monkeypatch.setattr(frozen, 'one_view', lambda *args: next(found))
+    x, _ = pooled_features(tagger(dls), chips.paths[:4], store, 3, cache=tmp_path)
+    assert x.dtype == torch.float32 and x[0, :, 0].tolist() == [1, 1e6, 1]
 
 def test_a_body_that_gives_nan_is_named(dls, chips, store, tmp_path):
     learn = tagger(dls)
@@ -354,7 +369,32 @@ def test_a_resized_learner_sees_the_same_chips_at_another_size(dls, chips):
     name = learn.dls.valid_ds.items[0]
     np.testing.assert_allclose(x[0].cpu(), learn.dls.test_dl([name]).one_batch()[0][0].cpu(), atol=1e-6)
 
+def test_a_gpu_keeps_no_resized_chips_that_workers_load(dls, chips, monkeypatch):
+    "A process that was forked cannot use the GPU of the one before."
+    moved = []
+    monkeypatch.setattr(ChipStore, 'to_device', lambda self, device: moved.append(self.size))
+    recipes.resize(tagger(dls), 48)
+    learn = tagger(tags_dls(chips, ChipStore(chips.paths, 32), random_split(chips), bs=16, workers=1))
+    recipes.resize(learn, 64)
+    assert moved == [48]
+
+def test_norms_stay_fixed_in_several_processes(dls):
+    class DistributedDataParallel(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+    cb, learn = recipes.FixedNorms(), tagger(dls)
+    cb.learn, learn.model = learn, DistributedDataParallel(learn.model).train()
+    cb.before_train()
+    norms = [m for m in learn.model.module[0].modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and not any(m.training for m in norms) and learn.model.module[1].training
+
 @pytest.mark.parametrize('options,said', [
+    (dict(views=4), '`views` 4 has no use in recipe finetune'),
+    (dict(body_lr=1e-3), '`body_lr` 0.001 has no use in recipe finetune'),
+    (dict(recipe='frozen', patience=2), '`patience` 2 has no use in recipe frozen'),
+    (dict(recipe='frozen', views=4, tta=False), '`views` 4 has no use without test-time augmentation'),
+    (dict(folds=2, split='mine.csv'), '`split` mine.csv has no use beside `folds`'),
     (dict(size='32,x'), '`size` 32,x is no whole number'), (dict(size=16), '`size` 16 is outside'),
     (dict(size='32,48', epochs='1,2,3'), '`epochs` 1,2,3 are 3, of 2'),
     (dict(size='32,48', recipe='frozen'), '`size` 32,48 are for recipe finetune'),

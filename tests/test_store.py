@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from planet import store as stores, store_files
+from planet import locks, store as stores, store_files
 from planet.cli import UserError
 from planet.images import in_threads, leaving_data_behind, open_chip
 from planet.store import ChipStore, decoded_batches
@@ -152,6 +152,40 @@ def test_a_disk_that_fills_up_on_the_way(paths, on_disk, monkeypatch, capsys):
     with pytest.raises(UserError, match='cannot be written .No space left on device.: name another'): on_disk(paths)
     store = ChipStore(paths, 32)
     assert store.where == 'memory' and same(store, paths) and 'No space left' in capsys.readouterr().out
+
+@pytest.mark.parametrize('at', ['pixels', 'index'])
+def test_what_filled_the_disk_is_removed(paths, on_disk, monkeypatch, at):
+    "Else the disk stays full, and nothing else of the run can be written; what was whole stays."
+    def full(*args): raise OSError(28, 'No space left on device')
+    def broken():
+        with monkeypatch.context() as patch:
+            patch.setattr(*(store_files.os, 'fsync') if at == 'pixels' else (store_files, '_write_index'), full)
+            with pytest.raises(UserError, match='No space left'): on_disk(paths)
+    home = store_folder(paths, 32, None, on_disk(paths[:1])[0].file.parent.parent.parent)
+    broken()
+    assert [p.name for p in home.iterdir()] == ['lock']
+    store, _ = on_disk(paths)
+    paths[3].write_bytes(paths[4].read_bytes())
+    broken()
+    assert sorted(home.iterdir()) == sorted([home/'index', home/'lock', store.file])
+
+def test_room_for_what_is_left_of_an_interrupted_build(paths, tmp_path, monkeypatch):
+    folder = store_folder(paths, 32, None, tmp_path)
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(store_files, 'free_disk', lambda folder: 50)
+    (folder/'part').write_bytes(bytes(60))
+    assert store_files.make_room(folder, 100) and not store_files.make_room(folder, 110)
+
+def test_a_whole_store_on_a_read_only_disk_is_read(paths, on_disk, monkeypatch):
+    settle(monkeypatch)
+    on_disk(paths)
+    def read_only(*args, **kwargs): raise OSError(30, 'Read-only file system')
+    monkeypatch.setattr(locks, 'open', read_only, raising=False)
+    for name in 'mkdir', 'write_bytes', 'write_text': monkeypatch.setattr(Path, name, read_only)
+    monkeypatch.setattr(store_files.os, 'utime', read_only)
+    store, n = on_disk(paths)
+    assert n == 0 and store.where == 'disk' and same(store, paths)
+    with pytest.raises(UserError, match='cannot be written .Read-only file system.'): on_disk(paths, 48)
 
 def test_big_stores_go_to_the_disk_and_old_ones_make_room(paths, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(stores, 'SMALL', 0)
