@@ -16,7 +16,7 @@ import numpy as np
 from planet.cli import UserError, near_names
 from planet.locks import locked
 
-__all__ = ['ENGINES', 'TAGGED', 'EMPTY', 'UNREADABLE', 'row_type', 'Journal', 'run_tiles']
+__all__ = ['ENGINES', 'TAGGED', 'EMPTY', 'UNREADABLE', 'row_type', 'Journal', 'unlike', 'run_tiles']
 
 TAGGED, EMPTY, UNREADABLE = 1, 2, 3 # the state of a window; 0 is none, as of a row that was never written
 KILLED = ('{} workers were killed one after another, as happens where memory runs out: fewer `workers`, or smaller '
@@ -65,10 +65,12 @@ class Journal:
             self.rows = self._read(path)
             told = f'an earlier run stopped after {len(self.rows):,} windows (kept in {self.folder})'
             if not resume: raise UserError(f'{told}: give `resume` to go on, or `overwrite` to begin again')
-            if odd := [k for k in self.plan if not _alike(before.get(k), self.plan[k])]:
+            if odd := unlike(before, self.plan):
                 raise UserError(f"{told}, with another {' and '.join(odd)}: give `overwrite` without `resume` to begin "
                                 "again")
-            path.write_bytes(self.rows.tobytes())
+            part = path.with_suffix('.part') # a disk may be full: what an earlier run left is not lost
+            part.write_bytes(self.rows.tobytes())
+            part.replace(path)
         else:
             path.unlink(missing_ok=True)
             plan.write_text(json.dumps(self.plan))
@@ -98,6 +100,10 @@ class Journal:
     def remove(self):
         "Delete the journal: its results have been written."
         shutil.rmtree(self.folder, ignore_errors=True)
+
+def unlike(before:dict, plan:dict) -> list: # names
+    "Which entries of a plan are others than `before`, as a file has it."
+    return [k for k in plan if not _alike(before.get(k), plan[k])]
 
 def _alike(a, b):
     "Whether two entries of plans agree; numbers of a network may differ a little between machines."

@@ -5,10 +5,12 @@ import logging
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 import torch
 from planet.cli import UserError, near_names, say
 from planet.inference import Tagger, load_network, tag_stream
 from planet.model_files import read_model, read_validation, write_facts
+from planet.process import ignored_signals
 from planet.runtimes import SUFFIX
 
 __all__ = ['KINDS', 'checked_chips', 'export_onnx', 'quantise', 'export_model']
@@ -138,25 +140,29 @@ def export_model(folder, # a model folder
     first = _f2(exact, valid, targs)
     pixels = torch.stack([exact.open(p) for p in valid[:COMPARED]])
     found, name = dict(facts.get('exports') or {}), facts['headline']['name']
-    for kind in dict.fromkeys(('onnx', *kinds)):
-        for member in facts['members']:
-            path = (folder/member['weights']).with_suffix(SUFFIX[kind])
-            if kind == 'onnx': export_onnx(folder, member, path)
-            elif kind == 'int8':
-                chips = [exact.open(p).numpy() for p in train]
-                quantise(path.with_suffix('').with_suffix('.onnx'), path, [c[None] for c in chips])
-        other = Tagger(facts, [_runtime(folder, m, kind) for m in facts['members']], kind)
-        apart = _difference(exact, other, pixels)
-        if kind == 'onnx' and not apart < APART:
-            raise UserError(f'the ONNX logits differ from torch\'s by {apart:.2g} on {len(pixels)} chips: '
-                            'this network cannot be exported', option='export')
-        second = _f2(other, valid, targs)
-        found[kind] = dict(logits_apart=apart, score=float(second.mean()), torch=float(first.mean()),
-                           chips=len(valid))
-        say(f'{kind}: logits differ from torch fp32 by at most {apart:.2g} on {len(pixels)} chips; '
-            f'{name} {second.mean():.4f} beside {first.mean():.4f} on {len(valid)} validation chips'
-            + _interval(first, second))
-    write_facts(folder, facts | dict(exports=found))
+    # in the model folder once all are checked: one that fails, or is broken off, leaves the folder as it was
+    with TemporaryDirectory(prefix='.export-', dir=folder) as room:
+        for kind in dict.fromkeys(('onnx', *kinds)):
+            for member in facts['members']:
+                path = (Path(room)/member['weights']).with_suffix(SUFFIX[kind])
+                if kind == 'onnx': export_onnx(folder, member, path)
+                elif kind == 'int8':
+                    chips = [exact.open(p).numpy() for p in train]
+                    quantise(path.with_suffix('').with_suffix('.onnx'), path, [c[None] for c in chips])
+            other = Tagger(facts, [_runtime(room, m, kind) for m in facts['members']], kind)
+            apart = _difference(exact, other, pixels)
+            if kind == 'onnx' and not apart < APART:
+                raise UserError(f'the ONNX logits differ from torch\'s by {apart:.2g} on {len(pixels)} chips: '
+                                'this network cannot be exported', option='export')
+            second = _f2(other, valid, targs)
+            found[kind] = dict(logits_apart=apart, score=float(second.mean()), torch=float(first.mean()),
+                               chips=len(valid))
+            say(f'{kind}: logits differ from torch fp32 by at most {apart:.2g} on {len(pixels)} chips; '
+                f'{name} {second.mean():.4f} beside {first.mean():.4f} on {len(valid)} validation chips'
+                + _interval(first, second))
+        with ignored_signals():
+            for made in Path(room).glob('*.onnx'): made.replace(folder/made.name)
+            write_facts(folder, facts | dict(exports=found))
     say(f'in {folder}')
 
 def _runtime(folder, member, kind):

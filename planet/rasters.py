@@ -49,13 +49,17 @@ class Raster:
     stamp:tuple # size and time of the file
 
     @property
-    def rotated(self): return bool(self.transform[1] or self.transform[3])
+    def north_up(self): # and east to the right
+        a, b, _, d, e, _ = self.transform
+        return a > 0 > e and not (b or d)
     def xy(self, columns, rows): # in the CRS
         "Coordinates of pixel positions; whole numbers are corners of pixels."
         return placed(self.transform, columns, rows)
     def lonlat(self, columns, rows):
-        "Longitudes and latitudes (WGS 84) of pixel positions."
-        return _to_lonlat(self.crs).transform(*self.xy(columns, rows))
+        "Longitudes from -180 to 180 and latitudes (WGS 84) of pixel positions."
+        lon, lat = _to_lonlat(self.crs).transform(*self.xy(columns, rows))
+        # a raster in degrees goes on beyond 180, where it lies over the antimeridian or counts from 0 to 360
+        return np.where(np.abs(lon) > 180, (lon + 180) % 360 - 180, lon), lat
 
 def placed(transform, columns, rows):
     "Coordinates of pixel positions by a geotransform."

@@ -1,16 +1,18 @@
 "Scenes that are being tagged: a journal each, results through an engine, files written as soon as a scene is whole."
-from contextlib import ExitStack
+import json
+import os
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 import numpy as np
 from planet.areas import blend, tag_areas, validation_counts
 from planet.cli import UserError, progress, say
-from planet.engines import EMPTY, TAGGED, UNREADABLE, Journal, run_tiles
+from planet.engines import EMPTY, TAGGED, UNREADABLE, Journal, run_tiles, unlike
 from planet.scene_files import TaggedScene, write_scene
 from planet.windows import Plan, TileWorker
 
-__all__ = ['Job', 'tagged_scene', 'tag_jobs']
+__all__ = ['Job', 'tagged_scene', 'check_origin', 'tag_jobs']
 
 def _limits(plan): return None if plan.limits is None else np.asarray(plan.limits).tolist()
 
@@ -110,7 +112,9 @@ class Job:
             except Exception as e: # each format fails in its own way
                 raise UserError(f"{path} could not be written ({' '.join(str(e).split())[:200]}): the windows are "
                                 'kept, `resume` writes the files') from None
-        if self.journal: self.journal.remove()
+        if self.journal:
+            with suppress(OSError): _origin(self.outs[0]).write_text(json.dumps(self.journal.plan))
+            self.journal.remove()
         say(_said(scene), *(f'wrote {path}' for path in self.outs))
         return scene
 
@@ -119,6 +123,25 @@ def _model(tagger):
     shape = 1, len(tagger.bands or 'rgb'), tagger.size, tagger.size
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return dict(vocab=list(tagger.vocab), model=[float(p) for p in np.asarray(tagger.probabilities(noise))[0]])
+
+def _stamp(path): # size and time of a file, as `Raster.stamp`
+    at = os.stat(path)
+    return [at.st_size, at.st_mtime_ns]
+
+def _origin(path): # what the files of a scene were made of, beside the first one
+    return Path(path).with_name(f'.{Path(path).name}.tagged')
+
+def check_origin(tagger, # a loaded one
+                 path, # the scene
+                 outs:list, # files that an earlier run wrote
+                ):
+    "Raise a `UserError` where files were written of another scene or by another model."
+    try: before = json.loads(_origin(outs[0]).read_text())
+    except (OSError, ValueError): return # it does not say
+    odd = unlike(before, _model(tagger))
+    if os.path.exists(path) and list(before.get('scene', ()))[1:] != _stamp(path): odd = ['scene']
+    if odd: raise UserError(f'{outs[0]} was written with another {odd[-1]}: name another place, or `overwrite` it '
+                            'without `resume`')
 
 def tag_jobs(tagger, # a loaded one
              jobs:list, # of `Job`

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 import pandas as pd
 from .amazon import CHIP_SIZE, PIXEL_METRES
-from .cli import UserError, say
+from .cli import UserError, near_names, say
 from .engines import Journal
 from .rasters import RGB, find_bands, odd_range, open_raster, overview, stretch, unlike_values
 from .scene_files import WRITERS, TaggedScene, check_outputs
-from .scene_jobs import Job, tag_jobs
+from .scene_jobs import Job, check_origin, tag_jobs
 from .tiffs import scale_bands
 from .windows import Plan, chip_metres, ground_window, make_grid
 
@@ -59,11 +59,12 @@ def plan_scene(tagger, path, overlap=0., bs=64, scale=None, bands=None, metres=0
                 tuple(notes))
 
 # %% ../nbs/05_scenes.ipynb #files-to-write
-def _files(out, path, resume, overwrite):
+def _files(tagger, out, path, resume, overwrite):
     "The files to write; None where an earlier run wrote them all, and `resume` has nothing left to do."
     outs = check_outputs(out, path, overwrite or resume)
     if not outs or overwrite or not resume or Journal.beside(outs[0]).exists(): return outs
-    return None if all(o.exists() for o in outs) else check_outputs(out, path)
+    if not all(o.exists() for o in outs): return check_outputs(out, path)
+    check_origin(tagger, path, outs)
 
 # %% ../nbs/05_scenes.ipynb #tag-scene
 def tag_scene(
@@ -83,7 +84,7 @@ def tag_scene(
     threads:int=2, # that read, in each process
 ) -> TaggedScene: # None where `resume` finds all files written
     "Tag a georeferenced scene window by window, in flat memory; write tables, raster and map; resumable"
-    if (outs := _files(out, path, resume, overwrite)) is None: return say(f'{path}: was tagged before')
+    if (outs := _files(tagger, out, path, resume, overwrite)) is None: return say(f'{path}: was tagged before')
     found = {}
     job = Job(plan_scene(tagger, path, overlap, bs, scale, bands, metres, empty), outs)
     say(*job.plan.notes)
@@ -103,14 +104,19 @@ def places(out): # a folder, and the endings of each scene's files
     "Where results of many scenes go: `tags.parquet` and `tags.html` stand for the folder `tags` with both in each part"
     outs = [Path(o).expanduser() for o in ([out] if isinstance(out, (str, Path)) else out or ())]
     if not outs: raise UserError('results of many scenes need a place: name a folder, or FOLDER.parquet', 'out')
-    if len(outs) == 1 and outs[0].suffix.lower() not in WRITERS: return outs[0], ('.parquet',)
+    if len(outs) == 1 and (ending := outs[0].suffix.lower()) not in WRITERS:
+        if near := near_names(ending, WRITERS, 1): # no folder, but misspelt
+            raise UserError(f"{outs[0]} ends in none of {', '.join(WRITERS)}{near}", 'out')
+        return outs[0], ('.parquet',)
     return outs[0].with_suffix(''), tuple(dict.fromkeys(o.suffix.lower() for o in outs))
 
 def _planned(tagger, path, folder, endings, resume, overwrite, how):
     "The `Job` of one scene among many, or what became of it: 'was done', or what is wrong."
     outs = [folder/f'windows{e}' for e in endings]
-    if resume and not overwrite and all(o.exists() for o in outs): return 'was done', ''
     try:
+        if resume and not overwrite and all(o.exists() for o in outs):
+            check_origin(tagger, path, outs)
+            return 'was done', ''
         made = Job(plan_scene(tagger, path, **how), outs)
         folder.mkdir(parents=True, exist_ok=True)
         check_outputs(outs, path, overwrite or resume)

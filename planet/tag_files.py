@@ -15,8 +15,11 @@ FORMATS = '.csv', '.jsonl', '.parquet'
 MAPS = '.gpkg', '.geojson', '.tif', '.tiff', '.html' # of georeferenced scenes
 ROWS = 50_000 # of a group in a Parquet file
 
-def check_output(out, overwrite:bool=False, resume:bool=False):
-    "Raise a `UserError` for an output that exists, has no folder, or an ending that stands for no format."
+def _beside(path): # where rows lie until the file is whole, and the state of them
+    return (path.with_name(f'.{path.name}.{o}') for o in ('part', 'state'))
+
+def check_output(out, overwrite:bool=False):
+    "Raise a `UserError` for an output that exists or was begun, has no folder, or an ending that stands for no format."
     path = Path(out).expanduser()
     if path.suffix.lower() not in (*FORMATS, *MAPS):
         raise UserError(f"{out} has no ending that is known: {', '.join((*FORMATS, *MAPS))}", option='out')
@@ -24,6 +27,10 @@ def check_output(out, overwrite:bool=False, resume:bool=False):
     if not path.parent.is_dir(): raise UserError(f'{out}: there is no folder {path.parent}', option='out')
     if path.exists() and not overwrite:
         raise UserError(f'{out} exists: name another file, or `overwrite` it', option='out')
+    part, state = _beside(path)
+    if state.exists() and part.exists() and not overwrite:
+        raise UserError(f'{out} was begun before (in {part}): give `resume` to go on with it, or `overwrite` to begin '
+                        'again', option='out')
     if path.suffix.lower() == '.parquet':
         if not find_spec('pyarrow'):
             raise UserError(f'{out} needs pyarrow: pip install "planet-chips[geo]"', option='out')
@@ -36,24 +43,27 @@ class TagFile:
                  identity:dict, # what has to be equal to resume: the model's hash, the inputs
                  resume:bool=False):
         self.path, self.vocab, self.kind = Path(path), vocab, Path(path).suffix.lower()
-        self.part, self.state = (self.path.with_name(f'.{self.path.name}.{o}') for o in ('part', 'state'))
-        self.identity, self.done, self.last, self.bad = identity, 0, None, 0
+        self.part, self.state = _beside(self.path)
+        self.identity, self.done, self.last, self.bad, self.batch = identity, 0, None, 0, 0
         self.mark = ' ' if not any(' ' in t for t in vocab) else ';'
         if resume: self.reopen()
         else:
+            self.state.unlink(missing_ok=True) # of rows that are no more
             self.file = open(self.part, 'w', encoding='utf-8', newline='')
             if self.kind != '.jsonl': self.csv().writerow(['file', 'image_name', 'tags', *vocab])
 
     def reopen(self):
         "Read the state that an earlier call left, and cut off what was written after it."
-        try: said = json.loads(self.state.read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            raise UserError(f'{self.path} was not begun, or its beginning is gone: leave out `resume`',
-                            option='resume') from None
+        try:
+            said = json.loads(self.state.read_text(encoding='utf-8'))
+            self.done, self.last, self.bad, self.batch = (said[k] for k in ('done', 'last', 'bad', 'batch'))
+            if self.part.stat().st_size < said['bytes']: raise ValueError
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f'{self.path} was not begun, or its beginning is gone: leave out `resume`, and `overwrite` '
+                            'what is left of it', option='resume') from None
         odd = [k for k in self.identity if said['identity'].get(k) != self.identity[k]]
-        if odd: raise UserError(f"{self.path} was begun with another {', '.join(odd)}: give the same, or begin anew",
-                                option='resume')
-        self.done, self.last, self.bad = said['done'], said['last'], said['bad']
+        if odd: raise UserError(f"{self.path} was begun with another {', '.join(odd)}: give the same, or `overwrite` "
+                                'it without `resume`', option='resume')
         self.file = open(self.part, 'r+', encoding='utf-8', newline='')
         self.file.truncate(said['bytes'])
         self.file.seek(0, io.SEEK_END)
@@ -77,7 +87,8 @@ class TagFile:
         done, wrong = self.done + len(names) + len(bad), self.bad + len(bad)
         state = self.state.with_name(self.state.name + '.new')
         state.write_text(json.dumps(dict(identity=self.identity, done=done, last=last, bad=wrong,
-                                         bytes=os.fstat(self.file.fileno()).st_size)), encoding='utf-8')
+                                         batch=done - self.done, bytes=os.fstat(self.file.fileno()).st_size)),
+                         encoding='utf-8')
         state.replace(self.state)
         self.done, self.last, self.bad = done, last, wrong # only now: the disk may have been full
 

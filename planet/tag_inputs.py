@@ -58,15 +58,18 @@ class Files:
         for path in self.names: yield path, path
 
 def _sniffed(path):
-    try:
-        with open(path, newline='', encoding='utf-8-sig') as f: head = f.readline()
-    except UnicodeDecodeError: raise UserError(f'{path} is no text in UTF-8, so no table: save it as CSV') from None
+    with open(path, newline='', encoding='utf-8-sig') as f: head = f.readline()
     return head, max(',\t;|', key=head.count)
 
 class Table:
     "Image files that a column of a table names: paths, or names with or without their ending, below its folder."
     def __init__(self, path, column=''):
         self.path, self.root = path, os.path.dirname(path)
+        try: self._open(path, column)
+        except (UnicodeDecodeError, csv.Error) as e:
+            why = 'no text in UTF-8' if isinstance(e, UnicodeError) else str(e)
+            raise UserError(f'{path} cannot be read as a table ({why}): save it as CSV in UTF-8') from None
+    def _open(self, path, column):
         head, self.delim = _sniffed(path)
         columns = next(csv.reader([head], delimiter=self.delim), [])
         plain = [clean_text(c).strip().casefold().replace(' ', '_') for c in columns]
@@ -74,6 +77,8 @@ class Table:
             raise UserError(f"{column} is no column of {path}: it has {', '.join(columns[:8])}"
                             f'{near_names(column, columns)}', option='column')
         wanted = column if column else next((columns[plain.index(n)] for n in ('path', *NAMES) if n in plain), None)
+        if wanted is None and any(c.lower().endswith(SUFFIXES) for c in columns):
+            raise UserError(f'{path} has no header: its first line is to name the columns, such as path')
         if wanted is None:
             raise UserError(f"{path} has no column of paths ({', '.join(columns[:8])}): name it", option='column')
         self.at = columns.index(wanted)
@@ -89,7 +94,8 @@ class Table:
         "The file of a name; the first place it may be where it is nowhere."
         first = name if os.path.isabs(name) else os.path.join(self.root, name)
         if os.path.isfile(first): return first
-        endings = [''] if name.lower().endswith(SUFFIXES) else ['.jpg', *SUFFIXES]
+        # cameras write .JPG
+        endings = [''] if name.lower().endswith(SUFFIXES) else ['.jpg', *SUFFIXES, *(s.upper() for s in SUFFIXES)]
         for folder in ('', *FOLDERS):
             for ending in endings:
                 if os.path.isfile(found := os.path.join(self.root, folder, name + ending)): return found
@@ -109,7 +115,7 @@ class Inputs:
 
 def georeferenced(path, # a file
                   larger:int=0, # than so many pixels, in height or width
-                 ) -> bool:
+                 ) -> bool|None: # `None` where it is a TIFF by its name, and broken
     "Whether a file is a raster on a map that is larger than a chip: a GeoTIFF, JPEG 2000 or VRT."
     ending = os.path.splitext(path)[1].lower()
     if ending in ('.jp2', '.vrt'): return True
@@ -117,7 +123,7 @@ def georeferenced(path, # a file
     import tifffile
     try:
         with tifffile.TiffFile(path) as tif: page = tif.pages[0]
-    except Exception: return False # a broken file fails in many ways, and is told of when it is read
+    except Exception: return None # a broken file fails in many ways, and is told of when it is read
     return max(page.imagelength, page.imagewidth) > larger and any(t in page.tags for t in GEOTIFF)
 
 def _matches(pattern):

@@ -95,7 +95,8 @@ def _lines(scene, factor):
     if scene.grid.step != scene.grid.window: notes.append('Windows overlap: a cell is the mean of those that cover it.')
     if a['empty'] or (scene.nodata > 0).any(): notes.append('What is plain grey in the picture holds no data.')
     if factor > 1: notes.append(f'{factor} x {factor} cells are drawn as one.')
-    if scene.raster.rotated: notes.append('The picture lies as in its file: north is not up.')
+    if not scene.raster.north_up:
+        notes.append('The picture lies as in its file, turned or mirrored: north is not up, or east not to the right.')
     bad = f"{a['unreadable']:,} windows could not be read and are missing here." if a['unreadable'] else ''
     return ''.join(map(_note, head)) + (_note(bad, 'warning') if bad else ''), ''.join(map(_note, notes))
 
@@ -110,6 +111,7 @@ def map_page(scene, # `planet.scene_files.TaggedScene`
     cells, given = np.moveaxis(cells[..., order], 2, 0), np.moveaxis(given[..., order], 2, 0)
     first = next((t for t, name in enumerate(names) if 0 < scene.areas.share[name] < .5), 0)
     lon, lat = raster.lonlat([0, raster.width, raster.width, 0], [0, 0, raster.height, raster.height])
+    lon = np.unwrap(lon, period=360) # over the antimeridian: the page goes on beyond 180 between them
     numbers = np.where(np.isnan(cells), 255, np.nan_to_num(cells)*250).round().astype(np.uint8)
     data = dict(rows=cells.shape[1], cols=cells.shape[2], probs=_base64(numbers),
                 given=_base64(np.packbits(given.ravel())), corners=np.stack([lon, lat], 1).round(6).tolist(),

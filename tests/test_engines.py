@@ -1,5 +1,7 @@
 "Many scenes in a process pool and on Ray: equal to the plain engine's result; killed workers, bad scenes, resuming."
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 import numpy as np
 import pytest
 from planted import DEGREES, UTM, Colours, Killed, Stopped, plant  # first: it skips without `geo`
@@ -10,7 +12,7 @@ import pyarrow.dataset
 from planet import engines
 from planet.cli import UserError
 from planet.engines import Journal, row_type, run_tiles
-from planet.scenes import partitions, tag_scene, tag_scenes
+from planet.scenes import partitions, places, tag_scene, tag_scenes
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 needs_ray = pytest.mark.skipif(find_spec('ray') is None, reason="needs ray: pip install -e '.[ray]'")
@@ -36,7 +38,7 @@ def test_every_engine_gives_the_same_and_a_killed_worker_loses_nothing(tmp_path,
     assert 'NOT TAGGED' in capsys.readouterr().out
     rows = pyarrow.dataset.dataset(out, partitioning='hive').to_table(columns=['scene', 'tags']).to_pandas()
     assert rows.scene.value_counts().to_dict() == dict(one=25, two=25)
-    assert not list(out.rglob('.*'))
+    assert {p.name for p in out.rglob('.*')} == {'.windows.parquet.tagged'} # what `resume` compares
 
 @pytest.mark.parametrize('engine', ['pool', ray])
 def test_a_tile_that_kills_every_worker_ends_the_run(tmp_path, scenes, engine, monkeypatch):
@@ -59,10 +61,33 @@ def test_it_goes_on_by_scene(tmp_path, scenes, capsys):
     equal(scenes, out)
     assert list(tag_scenes(Colours(), scenes, out, 'plain', bs=4).status) == ['failed', 'failed'] # they exist
 
+class Other(Colours):
+    def probabilities(self, pixels): return super().probabilities(pixels)/2
+
+def test_what_is_done_is_of_this_model_and_this_scene(tmp_path, scenes):
+    out = tmp_path/'out'
+    tag_scenes(Colours(), scenes, out, 'plain', bs=4)
+    (tmp_path/'sub').mkdir()
+    moved = shutil.move(scenes[0], tmp_path/'sub'/scenes[0].name)
+    assert list(tag_scenes(Colours(), [moved, scenes[1]], out, 'plain', resume=True).status) == ['was done']*2
+    table = tag_scenes(Other(), scenes[1:], out, 'plain', resume=True)
+    assert list(table.status) == ['failed'] and 'was written with another model: name another place' in table.why[0]
+    other = plant(scenes[0], UTM, seed=3)[0] # of the same name
+    table = tag_scenes(Colours(), [other, scenes[1]], out, 'plain', resume=True)
+    assert list(table.status) == ['failed', 'was done'] and 'was written with another scene' in table.why[0]
+    tag_scene(Colours(), other, tmp_path/'t.csv')
+    with pytest.raises(UserError, match='another model'): tag_scene(Other(), other, tmp_path/'t.csv', resume=True)
+    tag_scene(Other(), other, tmp_path/'t.csv', overwrite=True)
+    assert tag_scene(Other(), other, tmp_path/'t.csv', resume=True) is None
+
 def test_files_stand_for_a_folder(tmp_path, scenes):
     tag_scenes(Colours(), scenes, [tmp_path/'t.parquet', tmp_path/'t.tif'], 'plain', bs=4)
-    assert sorted(p.name for p in (tmp_path/'t'/'scene=two').iterdir()) == ['windows.parquet', 'windows.tif']
+    assert sorted(p.name for p in (tmp_path/'t'/'scene=two').iterdir()) == [
+        '.windows.parquet.tagged', 'windows.parquet', 'windows.tif']
     with pytest.raises(UserError, match='`out` results of many scenes need a place'): tag_scenes(Colours(), scenes, [])
+    for out, said in (('tags.gpgk', 'did you mean .gpkg'), ('tags.tiff', 'did you mean .tif')):
+        with pytest.raises(UserError, match=f'{out} ends in none of .*{said}'): places(out)
+    assert places('v1.2') == (Path('v1.2'), ('.parquet',))
 
 def test_scenes_of_one_name(tmp_path):
     names = partitions(['a/s.tif', 'b/s.tif', 'c.tif'], 'out')
@@ -89,6 +114,18 @@ def test_a_disk_that_takes_a_part_of_a_row(tmp_path):
         j.file = Short(j.file)
         j.add(rows)
         assert j.read()['window'].tolist() == [0, 1, 2, 3, 4]
+
+def test_a_disk_that_is_full_when_a_journal_is_gone_on_with(tmp_path, monkeypatch):
+    rows = np.zeros(5, row_type(2))
+    rows['window'], rows['state'] = np.arange(5), 1
+    with Journal(tmp_path/'j', {}, 2).open() as j: j.add(rows)
+    def full(path, data):
+        with open(path, 'wb') as f: f.write(data[:9])
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(OSError), Journal(tmp_path/'j', {}, 2).open(resume=True): pass
+    monkeypatch.undo()
+    with Journal(tmp_path/'j', {}, 2).open(resume=True) as j: assert len(j.rows) == 5
 
 def test_a_journal_keeps_each_window_once(tmp_path):
     rows = np.zeros(5, row_type(2))

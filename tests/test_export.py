@@ -69,6 +69,27 @@ def test_a_damaged_export_is_refused(exported, tmp_path):
     with open(folder/'weights.onnx', 'r+b') as f: f.seek(-9, 2); f.write(b'\x7f')
     with pytest.raises(UserError, match='weights.onnx is damaged'): Tagger.load(folder, engine='onnx')
 
+@pytest.mark.parametrize('broken', ['_difference', '_f2'])
+def test_an_export_that_fails_leaves_the_folder_as_it_was(exported, drawn, tmp_path, monkeypatch, broken):
+    from planet import export
+    folder = shutil.copytree(exported, tmp_path/'m')
+    before, f2, asked = {p.name: p.read_bytes() for p in folder.iterdir()}, export._f2, []
+    def second(tagger, *args):
+        asked.append(tagger.engine)
+        if len(asked) == 2: raise KeyboardInterrupt
+        return f2(tagger, *args)
+    monkeypatch.setattr(export, broken, second if broken == '_f2' else lambda *args: 1.)
+    # such as another version of the exporter would write
+    monkeypatch.setattr(export, 'export_onnx', lambda folder, member, path: shutil.copy(other, path))
+    other = tmp_path/'other.onnx'
+    import onnx
+    model = onnx.load(exported/'weights.onnx')
+    model.producer_version += ' other'
+    onnx.save(model, other)
+    with pytest.raises(KeyboardInterrupt if broken == '_f2' else UserError):
+        export.export_model(folder, ['onnx'], str(drawn))
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before and read_model(folder)
+
 def test_wrong_chips_to_check_on(saved, tmp_path):
     from planet.export import export_model
     from planet.synthetic.chips import write_chips

@@ -106,6 +106,14 @@ def test_tables_of_paths(model, images, tmp_path):
     pd.DataFrame(dict(where=[1])).to_csv(tmp_path/'odd.csv', index=False)
     fails(model, tmp_path/'odd.csv', words='no column of paths')
     fails(model, tmp_path/'odd.csv', column='wher', words='did you mean where?')
+    (tmp_path/'odd.csv').write_bytes(b'path\na.jpg\nma\xe7\xe3.jpg\n')
+    fails(model, tmp_path/'odd.csv', words='odd.csv cannot be read as a table (no text in UTF-8)')
+    (tmp_path/'list.txt').write_text('train_1.jpg\ntrain_2.jpg\n') # as of `ls`
+    fails(model, tmp_path/'list.txt', words='has no header: its first line is to name the columns, such as path')
+    shutil.copy(images/'train_3.jpg', tmp_path/'train_3.JPG')
+    (tmp_path/'u.csv').write_text('image_name\ntrain_3\n')
+    with opened_inputs([str(tmp_path/'u.csv')]) as inputs:
+        assert list(inputs) == [('train_3', str(tmp_path/'train_3.JPG'))]
 
 def test_nothing_to_tag(model, images, tmp_path):
     fails(model, words='name images')
@@ -151,6 +159,20 @@ def test_an_output_that_exists(model, images, tmp_path):
                        ('t.gpkg', 'none of the inputs is a georeferenced scene')):
         fails(model, images, out=str(tmp_path/out), words=words)
 
+def test_outputs_and_options_that_would_be_left_out(model, images, tmp_path):
+    two = f"{tmp_path/'a.csv'},{tmp_path/'b.parquet'}"
+    for options, words in ((dict(out=two), 'b.parquet is a second file: tags of chips go into one'),
+                           (dict(out=str(tmp_path/'a.csv'), html=str(tmp_path/'m.html')), 'm.html is a map'),
+                           (dict(scale='percentile'), '`scale` is for georeferenced scenes'),
+                           (dict(bands='3,2,1'), '`bands` is for georeferenced scenes'),
+                           (dict(metres=300.), '`metres` is for georeferenced scenes')):
+        fails(model, images, **options, words=words)
+    scene = geotiff(tmp_path/'scene.tif', 300)
+    fails(model, scene, out=str(tmp_path/'t.gpkg'), recall='primary=0.9', words='`recall` is kept for chips')
+    fails(model, submission=str(tmp_path), recall='primary=0.9', words='not by `submission`')
+    fails(model, scene, words='the results of scenes need a place')
+    assert [p.name for p in tmp_path.iterdir()] == ['scene.tif']
+
 class Broken(Exception): pass
 
 def test_what_was_broken_off_is_resumed(model, images, tmp_path, monkeypatch):
@@ -166,6 +188,7 @@ def test_what_was_broken_off_is_resumed(model, images, tmp_path, monkeypatch):
     assert '`resume` goes on after 24 images' in e.value.kept and not out.exists()
     monkeypatch.setattr(TagFile, 'write', write)
     with open(tmp_path/'.t.csv.part', 'a') as f: f.write('half a li') # what a kill in mid-write leaves
+    fails(model, images, out=str(out), words='t.csv was begun before')
     fails(model, images/'train_0.jpg', out=str(out), resume=True, words='was begun with another inputs')
     fails(model, images, out=str(tmp_path/'u.csv'), resume=True, words='was not begun')
     assert tag(model, images, out=str(out), resume=True) == 0
@@ -217,6 +240,28 @@ def test_an_input_that_is_gone_since_is_noticed(model, images, tmp_path, monkeyp
     monkeypatch.setattr(TagFile, 'write', write)
     for path in sorted(mine.iterdir())[:40]: path.unlink()
     fails(model, mine, out=str(tmp_path/'t.csv'), resume=True, words='the inputs are not those')
+
+def test_resumed_in_smaller_batches_and_after_a_new_beginning(model, images, tmp_path, monkeypatch):
+    folder, out, whole = tmp_path/'some', tmp_path/'t.csv', tmp_path/'whole.csv'
+    folder.mkdir()
+    for i in range(16): shutil.copy(images/f'train_{i}.jpg', folder/f'{i:02}.jpg')
+    for i in range(3, 8): (folder/f'{i:02}.jpg').write_bytes(b'no image') # the last ones of the first batch
+    tag(model, folder, out=str(whole))
+    write = TagFile.write
+    def once(self, *args):
+        if self.done: raise Broken
+        write(self, *args)
+    monkeypatch.setattr(TagFile, 'write', once)
+    with pytest.raises(Broken): tag(model, folder, out=str(out))
+    kept = [(p, p.read_bytes()) for p in tmp_path.glob('.t.csv.*')]
+    monkeypatch.setattr(TagFile, 'write', write)
+    assert tag(model, folder, out=str(out), resume=True, bs=2) == tool.SKIPPED
+    assert out.read_bytes() == whole.read_bytes()
+    out.unlink()
+    for path, data in kept: path.write_bytes(data)
+    TagFile(out, Tagger.load(model).vocab, {}).file.close() # begins again, and is killed before its first batch
+    fails(model, folder, out=str(out), resume=True, words='its beginning is gone: leave out `resume`')
+    assert tag(model, folder, out=str(out), overwrite=True) == tool.SKIPPED and out.read_bytes() == whole.read_bytes()
 
 # ---- bad inputs
 
@@ -280,6 +325,17 @@ def geotiff(path, size):
     tifffile.imwrite(path, np.zeros((size, size, 3), np.uint8), photometric='rgb',
                      extratags=[(33550, 'd', 3, (10., 10., 0.), True)])
     return path
+
+def test_scenes_of_which_one_is_damaged_or_small(model, images, tmp_path, monkeypatch):
+    scenes = [geotiff(tmp_path/f'{i}.tif', 300) for i in range(3)]
+    asked = []
+    monkeypatch.setattr(tool, 'tag_scenes', lambda tagger, paths, o, outs: asked.append(paths))
+    scenes[1].write_bytes(scenes[1].read_bytes()[:90])
+    geotiff(tmp_path/'3.tif', 100) # a tile at the edge of a map
+    tag(model, tmp_path/'*.tif', out=str(tmp_path/'folder'))
+    assert asked == [[str(tmp_path/f'{i}.tif') for i in range(4)]]
+    for i in (4, 5): geotiff(tmp_path/f'{i}.tif', 64) # more chips than scenes
+    fails(model, tmp_path/'*.tif', out=str(tmp_path/'folder'), words='tag scenes and chips in two calls')
 
 def test_a_scene_is_told_from_a_chip(model, images, tmp_path, monkeypatch):
     scene, chip = geotiff(tmp_path/'scene.tif', 300), geotiff(tmp_path/'chip.tif', 64)

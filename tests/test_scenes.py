@@ -216,7 +216,7 @@ def test_outputs_are_checked_before_anything_is_read(tmp_path):
     assert (tmp_path/'there.csv').read_text() == 'mine'
     tag_scene(Colours(), path, tmp_path/'there.csv', overwrite=True)
     assert (tmp_path/'there.csv').read_text().startswith('window,')
-    assert not list(tmp_path.glob('.*')) # nothing half-written, no journal
+    assert [p.name for p in tmp_path.glob('.*')] == ['.there.csv.tagged'] # nothing half-written, no journal
 
 def test_an_unreadable_block_is_named_and_the_rest_goes_on(tmp_path, capsys):
     path, truth = plant(tmp_path/'s.tif', over=(0, 0), compress='deflate', zlevel=9)
@@ -252,15 +252,15 @@ def test_it_goes_on_after_it_was_stopped(tmp_path, capsys):
     scene = tag_scene(asked, path, [out], bs=4, resume=True)
     assert before > 0 and 'going on after' in capsys.readouterr().out
     assert (scene.probs == whole.probs).all() and (scene.windows == whole.windows).all() # bit for bit
-    assert tag_scene(Stopped(0), path, [out], resume=True) is None # all is there
+    assert tag_scene(Stopped(1), path, [out], resume=True) is None # all is there
     assert 'was tagged before' in capsys.readouterr().out
     with pytest.raises(UserError, match='exists: give `overwrite`'): # mine is not replaced by going on with nothing
         tag_scene(Stopped(0), path, [out, tmp_path/'more.csv'], resume=True)
     with pytest.raises(KeyboardInterrupt): tag_scene(Stopped(1), path, [tmp_path/'n.csv'], bs=4)
-    assert not list(tmp_path.glob('.*')) # stopped before anything was tagged
+    assert [p.name for p in tmp_path.glob('.*')] == ['.t.csv.tagged'] # stopped before anything was tagged
     full = Stopped(10**6)
     tag_scene(full, path, [out], bs=4, overwrite=True)
-    assert asked.left > full.left and not list(tmp_path.glob('.*')) # less was done the second time
+    assert asked.left > full.left and not list(tmp_path.glob('*.tagging')) # less was done the second time
 
 def test_a_full_disk(tmp_path, monkeypatch):
     path, truth = plant(tmp_path/'s.tif', rows=9, blockxsize=16, blockysize=16)

@@ -142,6 +142,11 @@ def test_what_is_missing_is_told_before_anything_is_tagged(tagger, test_set, tmp
     fails(build, tagger, test_set, words='is not there: fetch the competition')
     assert not list((tmp_path/'work').iterdir())
 
+def test_a_model_of_other_tags_makes_no_submission(tagger, test_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(tagger, 'vocab', ['forest', *tagger.vocab[1:]])
+    fails(build, tagger, test_set, words='tags that the competition does not have, such as forest')
+    assert not list((tmp_path/'work').iterdir())
+
 def test_an_unreadable_test_chip_leaves_no_submission(tagger, test_set, tmp_path):
     (test_set/'test-jpg'/'test_1.jpg').write_bytes(b'no image')
     fails(build, tagger, test_set, words='1 test chips cannot be read')

@@ -12,10 +12,16 @@ from planted import ROTATED, UTM, VOCAB, Colours, plant, write  # first: it skip
 
 # isort: split
 import rasterio
+from affine import Affine
 from PIL import Image
 from planet.rasters import EMPTY
 from planet.scenes import tag_scene
 from planet.tag_map import colours, map_page
+
+SOUTH_UP = 'EPSG:32720', Affine(10, 0, 5e5, 0, 10, 9_640_000)
+MIRRORED = 'EPSG:32720', Affine(-10, 0, 5e5, 0, -10, 9_640_000)
+OVER_180 = (('EPSG:4326', Affine(1e-4, 0, 179.98, 0, -1e-4, -16.9)),
+            ('EPSG:32701', Affine(10, 0, 179_000, 0, -10, 8_126_000)))
 
 @pytest.fixture(scope='module')
 def scene(tmp_path_factory):
@@ -69,6 +75,19 @@ def test_a_turned_scene_and_values_of_many_bits(tmp_path):
     path, _ = plant(tmp_path/'s.tif', ROTATED, dtype=np.uint16)
     page = map_page(tag_scene(Colours(), path, scale='0:255', overlap=.5))
     assert 'north is not up' in page and 'Windows overlap' in page
+
+@pytest.mark.parametrize('place,turned', [(UTM, False), (SOUTH_UP, True), (MIRRORED, True)])
+def test_it_is_said_where_north_is_not_up(tmp_path, place, turned):
+    page = map_page(tag_scene(Colours(), plant(tmp_path/'s.tif', place)[0]))
+    assert ('north is not up' in page) == turned
+
+@pytest.mark.parametrize('place', OVER_180, ids=['degrees', 'utm'])
+def test_a_scene_over_the_antimeridian(tmp_path, place):
+    scene = tag_scene(Colours(), plant(tmp_path/'s.tif', place)[0])
+    lon = np.array(data_of(map_page(scene))['corners'])[:, 0] # the page interpolates between them
+    assert np.ptp(lon) < .1 and lon.min() < 180 < lon.max()
+    seen = scene.table().lon
+    assert (seen > 179.9).any() and (seen < -179.9).any() and seen.abs().between(179.9, 180).all()
 
 def test_many_cells_are_drawn_as_fewer(scene, monkeypatch):
     from planet import tag_map

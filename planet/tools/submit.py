@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
+from planet.amazon import TAGS
 from planet.cli import UserError, say, with_flags
 from planet.records import read_record
 from planet.submission import ROWS, TestChips, check_submission, sample_names, send, write_submission
@@ -39,8 +40,11 @@ def submit(tagger, # `Tagger`
            rows:int=ROWS, # that the competition wants
           ):
     "Build a submission from the competition's folder, check it, and upload it where that was asked for."
-    out = check_output(o['out'] or 'submission.csv', o['overwrite'] or o['resume'], o['resume'])
+    out = check_output(o['out'] or 'submission.csv', o['overwrite'] or o['resume'])
     if out.suffix.lower() != '.csv': raise UserError(f'{out}: a submission is a .csv file', option='out')
+    if odd := [t for t in tagger.vocab if t not in TAGS]:
+        raise UserError(f'this model gives tags that the competition does not have, such as {odd[0]}: take a model '
+                        'that was trained on its chips', option='submission')
     names = sample_names(o['submission'], rows)
     chips, work = TestChips(o['submission'], names), out.with_name(f'{out.stem}-probabilities.csv')
     if not o['resume']: check_output(work, o['overwrite'])

@@ -74,13 +74,13 @@ def chip_opener(tagger):
         return decode_chip(path, tagger.size, tagger.limits)
     return open_one
 
-def _skip(items, n, last, bs):
-    "`items` after the first `n`, among the last of which `last` has to be."
+def _skip(items, n, last, batch):
+    "`items` after the first `n`, among the last `batch` of which `last` has to be."
     items = iter(items)
-    seen = deque((name for name, _ in islice(items, n)), maxlen=2*bs)
+    seen = deque((name for name, _ in islice(items, n)), maxlen=batch)
     if last is not None and last not in seen:
-        raise UserError('the inputs are not those of the output that was begun: give the same, or begin anew',
-                        option='resume')
+        raise UserError('the inputs are not those of the output that was begun: give the same, or `overwrite` it '
+                        'without `resume`', option='resume')
     return items
 
 def _lines(tagger, names, probs, tags):
@@ -106,7 +106,7 @@ def tag_images(tagger, inputs, # `Inputs`
     def run(file):
         bad, done = Bad(file.bad if file else 0), file.done if file else 0
         rate = Rate('tagging', total, done) if out else None
-        items = _skip(inputs, done, file.last, bs) if done else inputs
+        items = _skip(inputs, done, file.last, file.batch) if done else inputs
         for names, probs, broken in tag_stream(tagger, items, bs, workers, chip_opener(tagger)):
             bad.add(broken)
             hot = decide(probs)
@@ -127,15 +127,18 @@ def tag_images(tagger, inputs, # `Inputs`
 # ---- the command
 
 def _scenes(given, facts):
-    "The inputs that are georeferenced rasters larger than a chip; all are, or none."
+    "The inputs, where they are georeferenced rasters larger than a chip; all are, or none."
     import glob
     larger = 2*max(facts['input'].get('pixels') or [facts['input']['size']])
     files = [p for g in given for p in (sorted(glob.glob(g, recursive=True)) if glob.has_magic(g) else [g])]
-    found = [p for p in files if Path(p).is_file() and georeferenced(p, larger)]
-    if found and len(found) < len(files):
-        other = next(p for p in files if p not in found)
-        raise UserError(f'{found[0]} is a scene and {other} is none: tag scenes and chips in two calls')
-    return found
+    told = {p: Path(p).is_file() and georeferenced(p, larger) for p in files}
+    found = [p for p in files if told[p]]
+    others = [p for p in files if told[p] is False] # a damaged one among scenes is told of with them
+    small = [p for p in others if Path(p).is_file() and georeferenced(p)] if found else []
+    if len(small) < len(found): others = [p for p in others if p not in small] # the edge of a map that was cut up
+    if found and others:
+        raise UserError(f'{found[0]} is a scene and {others[0]} is none: tag scenes and chips in two calls')
+    return found and files
 
 def tag_scenes(tagger, paths, o, outs):
     "Hand georeferenced scenes over to `planet.scenes`."
@@ -167,6 +170,22 @@ def exactly_one(tagger):
     if 'one' not in tagger.facts['rule']: tagger.rule = ExactlyOne(tagger.rule, group)
     tagger.facts = tagger.facts | dict(rule=tagger.rule.facts()) # what is said of the rule follows
 
+def _check_options(o, outs, paths, jobs):
+    "Refuse options that the job would leave out without a word, and outputs that cannot be written."
+    if o['recall'] and (paths or jobs):
+        raise UserError(f"is kept for chips, and not by {'scenes' if paths else f'`{jobs[0]}`'}: leave it out",
+                        option='recall')
+    if odd := [name for name in ('overlap', 'scale', 'bands', 'metres') if o.get(name) and not paths]:
+        raise UserError('is for georeferenced scenes, and none of the inputs is one: leave it out', option=odd[0])
+    if paths and not outs: raise UserError('the results of scenes need a place: name a file, such as tags.gpkg',
+                                           option='out')
+    if paths or o['submission']: return # those check their outputs themselves
+    if maps := [p for p in outs if Path(p).suffix.lower() in MAPS]:
+        raise UserError(f"{maps[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
+                        f"{', '.join(FORMATS)}", option='out')
+    for out in outs: check_output(out, o['overwrite'] or o['resume'])
+    if len(outs) > 1: raise UserError(f'{outs[1]} is a second file: tags of chips go into one', option='out')
+
 def tag_command(o:dict, # all options of `planet-tag`
                ): # -> exit status
     "Do what `planet-tag` was asked for."
@@ -179,12 +198,7 @@ def tag_command(o:dict, # all options of `planet-tag`
     if o['upload'] and not o['submission']: raise UserError('needs `submission`', option='upload')
     if not given and not jobs and not o['recall']: raise UserError('name images, folders, archives or scenes to tag')
     paths = _scenes(given, facts)
-    # those of scenes and submissions: there
-    for out in outs if not paths and not o['submission'] else ():
-        check_output(out, o['overwrite'] or o['resume'], o['resume'])
-    if not paths and any(Path(p).suffix.lower() in MAPS for p in outs):
-        raise UserError(f"{outs[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
-                        f"{', '.join(FORMATS)}", option='out')
+    _check_options(o, outs, paths, jobs)
     if o['export']:
         from planet.export import export_model
         return export_model(folder, o['export'].split(','), o['data'])
