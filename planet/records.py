@@ -171,7 +171,7 @@ class Record:
         tags = [str(t) for t in self.data.get('vocab') or table.columns.drop('image_name')]
         names, probs = table.image_name.tolist(), torch.tensor(table[tags].to_numpy(), dtype=torch.float32)
         targs, rule = torch.from_numpy(self.targets(names, tags)), self.rule
-        group = {n: i for i, same in enumerate(self.facts.get('together') or []) for n in same}
+        group = {n: same[0] for same in self.facts.get('together') or [] for n in same} # numbers may be names of chips
         groups = [group.get(n, n) for n in names] if group else None
         kind = ClassResult if rule['kind'] == 'argmax' else TagsResult
         return kind(probs, targs if kind is ClassResult else targs.float(), names, tags, rule_of(rule), groups=groups)

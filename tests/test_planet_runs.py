@@ -356,6 +356,25 @@ def test_duplicates_are_drawn_together(tmp_path):
     result = saved(7, probs, 4, together=together)
     assert sorted(map(sorted, result.facts()['together'])) == sorted(map(sorted, together))
 
+def test_chips_called_by_numbers_are_no_groups(tmp_path):
+    "The first set of duplicates is not of one group with a chip called 0."
+    probs, targs = made(12)
+    path = with_tables(make_run(tmp_path), probs, targs, [str(i) for i in range(12)], together=[['5', '7'], ['3', '9']])
+    groups = list(map(str, read_record(path).result().groups))
+    assert len(set(groups)) == 10 and groups[5] == groups[7] != groups[0] and groups[3] == groups[9] != groups[1]
+    from planet.run_files import read_run
+    assert len(set(map(str, read_run(path).groups))) == 10
+
+def test_runs_on_one_scene_are_compared_without_an_interval(tmp_path, capsys):
+    probs, targs = made(20)
+    names = [f'chip_{i}' for i in range(20)]
+    runs = [str(with_tables(make_run(tmp_path, day), p, targs, together=[names]))
+            for day, p in ((1, probs), (2, 1 - probs))]
+    planet_runs.compare(runs)
+    assert 'of one group (a scene)' in ' '.join(fits(capsys.readouterr().out).split())
+    planet_runs.compare(runs, json=True)
+    assert json.loads(capsys.readouterr().out)['paired'][0]['interval'] == [None, None]
+
 # ---- report, rerun
 
 def test_report_writes_the_page_and_says_where(tmp_path, monkeypatch, capsys):
