@@ -118,6 +118,10 @@ DAMAGED = {'': 'it is empty', '{"experiment": "x", "sta': 'it is no JSON, or hal
            '{"experiment": "x", "status": "done", "device": "cpu"}': 'device is no table',
            '{"experiment": "x", "status": "done", "data": {"vocab": "road"}}': 'vocab is no list',
            '{"experiment": "x", "status": "done", "options": [1]}': 'options is no table', '\0': 'no JSON',
+           '{"experiment": "x", "status": "done", "rule": "argmax"}': 'rule is no table',
+           '{"experiment": "x", "status": "done", "seconds": "12"}': 'seconds is no number',
+           '{"experiment": "x", "status": "done", "command": 1}': 'command is no list',
+           '{"experiment": "x", "status": "done", "data": {"source": []}}': 'source is no text',
            '{"experiment": "x", "status": "done", "scores": "high"}': 'scores is no table', '['*100_000: 'no JSON'}
 
 @pytest.mark.parametrize('text', DAMAGED, ids=lambda t: DAMAGED[t][:24])
@@ -129,6 +133,14 @@ def test_a_damaged_foreign_or_half_written_record_is_one_line(tmp_path, text):
     with pytest.raises(UserError, match='2026-01-02'): find_run('2026-01-02', tmp_path)
     records, damaged = list_runs(tmp_path)
     assert [r.path for r in records] == [whole] and [p for p, _ in damaged] == [path]
+
+def test_odd_values_in_a_record_are_shown_or_told(tmp_path, capsys):
+    path = make_run(tmp_path, seconds=None, peak_memory=dict(gpu='much'), together=['a', 3])
+    planet_runs.show(str(path))
+    assert 'gpu -' in capsys.readouterr().out and 'seconds' not in read_record(path).facts
+    with pytest.raises(UserError, match='together is no list of lists'): read_record(path).groups(['a'])
+    path = make_run(tmp_path, 2, rule=dict(kind='thresh', thresh=['high']))
+    with pytest.raises(UserError, match=r"the threshold \['high'\]: from 0 to 1 is wanted"): planet_runs.show(str(path))
 
 def test_damaged_runs_are_named_and_left_out_of_a_list(tmp_path, capsys):
     make_run(tmp_path, 1)
