@@ -191,7 +191,6 @@ def read_folder(root:Path, # a folder with a label table and images
     findings += quality.check_table(table.rows.image_name, table.rows.tags, table.path.name)
     vocab = sorted({tag for tags in table.rows.tags for tag in tags})
     findings += _official(table)
-    if 'group' in table.rows: findings += quality.check_groups(list(table.rows.image_name), list(table.rows.group))
     names = list(table.rows.image_name)
     paths, how, unclear = match_images(root, names)
     table.read += [f"{count(n, 'image name')} matched {said}" for said, n in how.items() if said]

@@ -3,6 +3,7 @@ from collections import Counter
 import pandas as pd
 from planet.cli import UserError
 from planet.files import stem
+from planet.quality import is_nothing
 from planet.tables import GROUPS, NAMES, clean_text, records, split_columns, split_side
 
 __all__ = ['read_sides', 'read_groups', 'read_folds']
@@ -43,7 +44,7 @@ def read_groups(path, # a table with image names and a column `group` (or `scene
                ) -> list[str]: # the group of each
     "Read which chips belong together from a file; raises `UserError` where it does not give each chip a group."
     _, found, misfit = _cells(path, GROUPS, names, 'groups', 'to which group')
-    if empty := [n for n, group in zip(names, found) if not group]:
+    if empty := [n for n, group in zip(names, found) if is_nothing(group)]:
         raise misfit(f'has no group for {len(empty)} of {len(names)} chips, such as {min(empty)}: a chip that is alone '
                      'has a group of its own, such as its name')
     return found

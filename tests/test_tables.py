@@ -221,6 +221,7 @@ def test_the_same_rows_again_are_no_long_table(four):
     ('tags,image_name\nx,a,y\n', 'row 2: more cells than names'), ('image_name,tags,tags\na,x,y\n', 'two columns tags'),
     ('image_name,wheat,rye\na,1,0\nb,0,3\n', "rye has '3' in row 3"),
     ('image_name,author\na,me\nb,you\n', 'has no column tags'),
+    ('image_name,p,q,p\na,0,1,1\nb,1,1,0\n', 'two columns p: keep one'),
     ('image_name,p,q\na,-1,1\nb,1,-1\n', "one-hot columns hold 0 and 1 alone: p has '-1' in row 2"),
     ('image_name,tags\na;x\nb;y\n', "separates columns by ',' in its header and by ';' in its rows")])
 def test_no_table(four, text, words): refused(write(four, text), words)
