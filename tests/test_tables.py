@@ -8,6 +8,7 @@ from planet.cli import UserError
 from planet.separators import find_delim, split_tags
 from planet.sources import find_chips
 from planet.tables import clean_text
+from planet.tools.stats import stats
 from planet.tools.verify import verify
 
 def picture(path, seed=0, **kwargs):
@@ -445,6 +446,8 @@ def test_one_folder_a_class(tmp_path, splits):
     chips = from_folder(tmp_path)
     assert chips.vocab == ['bare ground', 'rye', 'wheat']
     assert chips.read == ['one folder a class'] + ['split by folder']*(len(splits) > 1)
+    counts = stats(tmp_path) # as of a label table
+    assert counts.chips == 6*len(splits) and list(counts.tags) == [2*len(splits)]*3
     assert len(chips) == 6*min(len(splits), 2)
     assert all(p.parent.name == tags[0] for p, tags in zip(chips.paths, chips.table.tags))
     assert (chips.official is None) == (len(splits) == 1)

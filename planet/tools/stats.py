@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from planet.amazon import tag_counts
 from planet.bands import in_colour
-from planet.chips import Chips, existing_folder, read_table, table_path
+from planet.chips import Chips, existing_folder, read_table
 from planet.cli import UserError, progress, say
 from planet.files import find_images
 
@@ -81,7 +81,7 @@ def stats(folder, # a folder with a label table; images are needed for some of t
     of chips for each tag.
     """
     root = existing_folder(folder)
-    table = read_table(table_path(root), label_delim)
+    table = read_table(root, label_delim)
     counts = count_tags(table.tags)
     say(counts)
     if plot:
