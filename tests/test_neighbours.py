@@ -152,6 +152,19 @@ def test_chips_of_other_splits_and_without_a_table_are_searched_too(cut, tmp_pat
     (home/'labels.csv').unlink()
     assert sorted(chips_in(home)[0]) == sorted(names)
 
+@pytest.mark.parametrize('height, width', [(33, 33), (47, 47), (65, 65), (97, 97), (40, 200), (200, 40), (31, 90)])
+def test_chips_of_any_size(tmp_path, height, width):
+    "Small ones, where a cut may lie at the very border, and oblong ones, whose lines differ in length."
+    scene = np.random.default_rng(1).normal(size=(2*height, 2*width, 3)).cumsum(0).cumsum(1)
+    scene = ((scene - scene.min())/np.ptp(scene)*255).astype(np.uint8)
+    paths = [tmp_path/f'{row}{col}.png' for row in (0, 1) for col in (0, 1)]
+    for p in paths:
+        row, col = map(int, p.stem)
+        Image.fromarray(scene[row*height:(row + 1)*height, col*width:(col + 1)*width]).save(p)
+    if height < 32:
+        with pytest.raises(UserError, match='00.png has 90x31 pixels: 32 a side are needed'): find_neighbours(paths)
+    else: assert len(find_neighbours(paths).groups) == 4
+
 def test_faults_of_images_are_told_in_a_line(cut, tmp_path):
     for p in images_in(cut/'train')[:4]: shutil.copy(p, tmp_path)
     one = images_in(tmp_path)[1]
