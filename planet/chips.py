@@ -149,7 +149,7 @@ def find_table(root, label_delim:str='') -> LabelTable:
 def read_table(path, label_delim:str='') -> pd.DataFrame: # `image_name`, `tags`
     "`image_name` and `tags` of a label table (or of a folder, as `find_table`), checked; tags sorted, each once."
     table = find_table(Path(path), label_delim) if Path(path).is_dir() else raw_table(path, label_delim)
-    stop_at_faults([*table.findings, *quality.check_names(table.rows.image_name)], table.path)
+    stop_at_faults([*table.findings, *quality.check_names(table.rows.image_name, table.rows.tags)], table.path)
     return table.rows[['image_name', 'tags']].assign(tags=[sorted(set(tags)) for tags in table.rows.tags])
 
 # ---- what is in a folder -----------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def check_table(names:list, # image names, a row a chip
     elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note',
                              todo="a fifth of them is no chip: a larger `valid_pct`, such as 0.5")
     else: add('rows', f'{len(names):,} in {where}')
-    found += check_names(names)
+    found += check_names(names, tags)
     if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',
                            todo="tagging needs two at least: give the chips without it a tag of their own")
     elif whole:
@@ -93,11 +93,15 @@ def check_table(names:list, # image names, a row a chip
     if set(WEATHER) <= set(vocab): found.append(_check_weather(dict(zip(names, sets)), whole))
     return found
 
-def check_names(names:list) -> list[Finding]:
+def check_names(names:list, # image names, a row a chip
+                tags:list, # a list of tags for each
+               ) -> list[Finding]:
     "Image names that stand in more than one row."
     twice = [name for name, n in Counter(names).items() if n > 1]
     found = f"{count(len(twice), 'chip')} named more than once"
-    return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
+    todo = "keep one row each, with all its tags"
+    if any(len(cell) > 1 for cell in tags): todo += "; where each row is one tag of several words: `label_delim` none"
+    return [Finding('names', found, 'FAULT', twice, todo)]*bool(twice)
 
 def is_nothing(cell:str) -> bool:
     "Whether a cell is empty, or says so: NaN, NA, none, a dash."

@@ -436,6 +436,16 @@ def test_a_table_called_txt(four):
     write(four, FORMS['tabs'][0], 'labels.txt')
     assert tags_of(four) == WANT and from_folder(four).read[0] == 'table labels.txt'
 
+def test_a_row_a_tag_of_words_that_several_tags_have(four):
+    "Such rows may be those of several people as well: what to do is told, and works."
+    rows = 'a,open water\na,water body\nb,bare ground\nb,water body\nc,open water\nd,bare ground\n'
+    write(four, f'image_name,tag\n{rows}')
+    with pytest.raises(UserError, match='2 chips named more than once: .*: `label_delim` none'): from_folder(four)
+    chips = from_folder(four, label_delim='none')
+    assert chips.vocab == ['bare ground', 'open water', 'water body'] and 'a row a tag' in chips.read
+    assert list(chips.table.tags) == [['open water', 'water body'], ['bare ground', 'water body'], ['open water'],
+                                      ['bare ground']]
+
 def test_no_header(four):
     refused(write(four, 'a1,x\na2,y\n'), 'its first line looks like data: put a line image_name,tags above it')
 
