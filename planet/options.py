@@ -49,7 +49,11 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
                         f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
-    folds, fold = given.get('folds', 0), given.get('fold', 0)
+    folds, fold, split = given.get('folds', 0), given.get('fold', 0), given.get('split', 'auto')
+    if split not in ('auto', 'random', 'ungrouped'):
+        if not Path(split).expanduser().exists():
+            raise UserError(f'{split}: no such file (or auto, random, ungrouped)', option='split')
+        if folds: raise UserError(f'{split} and `folds` are two ways to split the chips: give one', option='split')
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
     if folds and fold >= folds:
