@@ -182,7 +182,8 @@ def test_tables_that_do_not_fit_are_one_line(tmp_path, spoil, told):
                                   dict(kind='thresh', thresh=[.1, .2]), dict(kind='thresh', thresh='x')])
 def test_a_rule_that_is_not_known(tmp_path, rule):
     path = with_tables(make_run(tmp_path), *made(10), rule=rule)
-    with pytest.raises(UserError, match='record.json(: the decision rule| is damaged: rule is no table)'): read_record(path).result()
+    told = 'record.json(: the decision rule| is damaged: rule is no table)'
+    with pytest.raises(UserError, match=told): read_record(path).result()
 
 def test_a_result_comes_back_as_it_was(tmp_path):
     probs, targs = made(30)
