@@ -57,12 +57,12 @@ def main(
     # duplicates and chips of one scene are in one fold, and count together in the intervals
     fold = kfolds(len(chips), o.folds, o.seed, groups=split.group)
 
-    def interval(scores, other=None, sign=''):
-        low, high = bootstrap_interval(scores, other, groups=split.group)
+    def interval(scores, other=None, sign='', groups=split.group):
+        low, high = bootstrap_interval(scores, other, groups=groups)
         mean = (scores if other is None else scores - other).mean()
         return f'{mean:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]'
 
-    ours = set(WEATHER) <= set(chips.vocab)
+    ours, some = set(WEATHER) <= set(chips.vocab), y.numpy().any(1)
     if not ours: say('grouped is left out: it needs the weather tags')
     for name in [name for name in LOSSES if ours or name != 'grouped']:
         set_seed(o.seed, reproducible=True)
@@ -76,11 +76,11 @@ def main(
         if name == 'bce': bce, bce_probs = scores, probs
         tuned = crossfit_fbeta(probs, y, best_thresholds, o.folds, o.seed, groups=split.group).per_chip
         # of each chip's tags in the order of their probabilities, so that it has an interval over chips as the others
-        # have
-        precision = torch.tensor([average_precision_score(t, p) for t, p in zip(y.numpy(), probs.numpy()) if t.any()])
+        # have; a chip without tags has none
+        precision = torch.tensor([average_precision_score(t, p) for t, p in zip(y[some].numpy(), probs[some].numpy())])
         against = '' if name == 'bce' else interval(scores, bce, '+')
-        say(f'{name:<11}{interval(scores):>24}{against:>28}{interval(tuned):>26}{interval(precision):>26}'
-            f'{seconds:>9.1f}')
+        say(f'{name:<11}{interval(scores):>24}{against:>28}{interval(tuned):>26}'
+            f'{interval(precision, groups=split.group[some]):>26}{seconds:>9.1f}')
 
     exclusive = WEATHER if ours else None
     rules = compare_decisions(bce_probs, y, chips.vocab, exclusive, o.thresh, folds=o.folds, seed=o.seed,

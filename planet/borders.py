@@ -11,6 +11,7 @@ __all__ = ['Lines', 'Borders', 'read_borders', 'LineModel', 'PairScore', 'best_p
 
 SIDES = 'right', 'below' # where the neighbour lies
 SAMPLE, POSITIONS = 600, 6 # chips whose inner lines are read, and how many places in each
+SMALLEST = 32 # pixels of a side
 LUMA = np.float32([[.299, .587, .114], [-.169, -.331, .5], [.5, -.419, -.081]])
 UNLIKELY = -60 # log-likelihood ratio below which a pair is not looked at again (1 % of adjacent lines are below -20)
 # means, deviations and weights of `PairScore.evidence` on 1,000 chips of the competition, and the constant
@@ -46,17 +47,20 @@ def _cuts(pixels, places):
 
 def _places(length):
     "Where JPEG blocks meet inside a chip, as they do at its border."
-    return sorted({max(8, round(length*(k + .5)/POSITIONS/16)*16) for k in range(POSITIONS)} - {length})
+    places = {max(8, round(length*(k + .5)/POSITIONS/16)*16) for k in range(POSITIONS)}
+    return sorted(p for p in places if p < length - 1) # a line on each side is compared, and the one beside it
 
 def _lines_of(path, inner):
     "What `read_borders` takes of one image: its size, its four border lines, and those inside."
-    pixels = np.asarray(open_image(path))
-    sides = []
+    pixels, sides = np.asarray(open_image(path)), []
+    if min(pixels.shape[:2]) < SMALLEST: return pixels.shape[:2], [], []
     for turned in (pixels.transpose(1, 0, 2), pixels): # columns, then rows
         a, b = turned[-1], turned[0]
         sides.append((a, b, _steps(a, turned[-2]), _steps(b, turned[1])))
+    # one model serves columns and rows: of an oblong chip it is learnt from the shorter lines
+    both = sorted((pixels, pixels.transpose(1, 0, 2)), key=lambda turned: turned.shape[1])
     square = pixels.shape[0] == pixels.shape[1]
-    cuts = [_cuts(t, _places(len(t))) for t in (pixels, pixels.transpose(1, 0, 2))[:1 + square]] if inner else []
+    cuts = [_cuts(t, _places(len(t))) for t in both[:1 + square]] if inner else []
     return pixels.shape[:2], sides, cuts
 
 def read_borders(
@@ -78,7 +82,8 @@ def read_borders(
         for i, one in enumerate(progress(pool.map(read, range(len(paths))), len(paths), 'reading borders')):
             if isinstance(one, UserError): left_out[paths[i]] = str(one); continue
             size = size or (one[0], paths[i])
-            if min(one[0]) < 32: raise UserError(f'{paths[i]} has {one[0][1]}x{one[0][0]} pixels: 32 a side are needed')
+            if min(one[0]) < SMALLEST:
+                raise UserError(f'{paths[i]} has {one[0][1]}x{one[0][0]} pixels: {SMALLEST} a side are needed')
             if one[0] != size[0]:
                 raise UserError(f'{paths[i]} has {one[0][1]}x{one[0][0]} pixels and {size[1].name} {size[0][1]}x'
                                 f'{size[0][0]}: only chips of one size can be cut side by side; sort them into folders')

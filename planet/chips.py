@@ -138,10 +138,18 @@ def _class_folders(root):
     if found[0][2]: rows['split'] = [kind for *_, kind in found]
     return LabelTable(root, rows, ['one folder a class'] + ['split by folder']*bool(found[0][2]), [])
 
+def find_table(root, label_delim:str='') -> LabelTable:
+    "The label table of a folder, or one made of its folders of classes; `UserError` where there is neither."
+    try: return raw_table(table_path(root), label_delim)
+    except UserError:
+        table = None if any((root/name).exists() for name in TABLES) else _class_folders(root)
+        if table is None: raise
+        return table
+
 def read_table(path, label_delim:str='') -> pd.DataFrame: # `image_name`, `tags`
-    "`image_name` and `tags` of a label table, checked; tags become sorted lists without repeats."
-    table = raw_table(path, label_delim)
-    stop_at_faults([*table.findings, *quality.check_names(table.rows.image_name)], path)
+    "`image_name` and `tags` of a label table (or of a folder, as `find_table`), checked; tags sorted, each once."
+    table = find_table(Path(path), label_delim) if Path(path).is_dir() else raw_table(path, label_delim)
+    stop_at_faults([*table.findings, *quality.check_names(table.rows.image_name, table.rows.tags)], table.path)
     return table.rows[['image_name', 'tags']].assign(tags=[sorted(set(tags)) for tags in table.rows.tags])
 
 # ---- what is in a folder -----------------------------------------------------------------------------------------
@@ -179,11 +187,9 @@ def read_folder(root:Path, # a folder with a label table and images
                 table=None, # the label table, where it is not the one that `table_path` finds
                ) -> tuple: # the `LabelTable` or `None`, a path or `None` for each row, the vocab, all findings
     "Read and check a folder's table and look for its images; faults are among the findings, and nothing is raised."
-    findings, named, table = [], table, None
-    try: table = raw_table(named or table_path(root), label_delim)
-    except UserError as e:
-        table = None if named or any((root/name).exists() for name in TABLES) else _class_folders(root)
-        if table is None: return None, [], [], [Finding('table', str(e), 'FAULT')]
+    findings = []
+    try: table = raw_table(table, label_delim) if table else find_table(root, label_delim)
+    except UserError as e: return None, [], [], [Finding('table', str(e), 'FAULT')]
     if table.path.name not in TABLES and table.path != root: table.read.insert(0, f'table {table.path.name}')
     findings += table.findings
     if ignored := [name for name in TABLES if (root/name).exists() and name != table.path.name]:
@@ -191,7 +197,6 @@ def read_folder(root:Path, # a folder with a label table and images
     findings += quality.check_table(table.rows.image_name, table.rows.tags, table.path.name)
     vocab = sorted({tag for tags in table.rows.tags for tag in tags})
     findings += _official(table)
-    if 'group' in table.rows: findings += quality.check_groups(list(table.rows.image_name), list(table.rows.group))
     names = list(table.rows.image_name)
     paths, how, unclear = match_images(root, names)
     table.read += [f"{count(n, 'image name')} matched {said}" for said, n in how.items() if said]

@@ -1,5 +1,6 @@
 "Compare two results on the validation chips that both scored: a paired bootstrap of the difference in F2 or accuracy."
 from dataclasses import dataclass
+from math import isnan, nan
 from planet.cli import UserError
 
 __all__ = ['PairedDifference', 'paired_difference']
@@ -10,7 +11,7 @@ class PairedDifference:
     score:str # its name: f2 or accuracy
     chips:int # that both have, with the same true tags
     mean:float # of the second minus the first
-    interval:tuple # 95 % bootstrap interval over chips
+    interval:tuple # 95 % bootstrap interval over chips, or groups of them; NaN where all are of one group
     differ:int # chips on which the two decide otherwise
     relabelled:int # chips left out, whose true tags are not the same in both
 
@@ -18,6 +19,8 @@ class PairedDifference:
     def warning(self) -> str: # '' where there is none
         "What to know before the interval is believed."
         from planet.resampling import few_differ
+        if isnan(self.interval[0]):
+            return f'the {self.chips} chips are of one group (a scene): what they say of others has no interval'
         return few_differ(self.differ, self.chips)
 
 def paired_difference(first, # a `Result`
@@ -46,6 +49,7 @@ def paired_difference(first, # a `Result`
     both = [[g[row] for row, odd in zip(rows, changed) if not odd]
             for g, rows in ((first.groups, a), (second.groups, b)) if g]
     groups = min(both, key=lambda g: len(set(g)), default=None) # one of the two may have been run without groups
-    if groups and len(set(groups)) < 2: groups = None
-    return PairedDifference(name, len(one), float((other - one).mean()), bootstrap_interval(other, one, groups=groups),
+    alone = groups and len(set(groups)) < 2
+    interval = (nan, nan) if alone else bootstrap_interval(other, one, groups=groups)
+    return PairedDifference(name, len(one), float((other - one).mean()), interval,
                             int(otherwise[~changed].sum()), int(changed.sum()))

@@ -21,7 +21,7 @@ from planet.rules import AboveThreshold
 __all__ = ['OutOfFold', 'Folds', 'finish_folds']
 
 def _one(r): return crossfit_fbeta(r.probs, r.targs, best_threshold, groups=r.groups)
-def _enough(r): return len(set(r.groups or r.names)) >= 10 # for folds to tune on
+def _enough(r): return r.units >= 10 # for folds to tune on
 
 class OutOfFold(TagsResult):
     """All chips, each scored by the model of the fold that was trained without it, its duplicates and its group.
@@ -138,7 +138,7 @@ class Folds:
         tables, chips = [table for _, table in self.done.values()], self.chips
         probs = torch.tensor(pd.concat(tables).loc[self.names].to_numpy(), dtype=torch.float32)
         targs, groups = torch.tensor(chips.targets), self.splits[0].group
-        if calibrate: probs = crossfit_calibrate(probs, targs, groups=groups)
+        if calibrate: probs = crossfit_calibrate(probs, targs, folds=min(5, len(set(groups))), groups=groups)
         told = [facts for facts, _ in self.done.values() if facts['loss'] is not None]
         losses = torch.tensor([f['loss'] for f in told for _ in range(f['valid'])]) if told and not calibrate else None
         return OutOfFold(probs, targs.float(), self.names, chips.vocab, AboveThreshold(thresh), losses, targs.float(),

@@ -2,12 +2,15 @@
 # The ranking is by the loss of each label, which is the order of `cleanlab`'s self-confidence. Its confident learning
 # finds as many planted errors (31.8 of 40 among the first 80, by loss 31.6: experiments/bench/label_errors.py).
 import csv
+import json
 import os
+from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from planet.chips import read_folder, read_table, table_and_folder
+from planet.chips import raw_table, read_table, table_and_folder, table_path
 from planet.cli import UserError, near_names
+from planet.tables import read_text
 
 __all__ = ['COLUMNS', 'rank_labels', 'suspect_table', 'write_suspects', 'read_corrections',
            'corrected_path', 'write_corrected']
@@ -42,10 +45,15 @@ def write_new(path:Path, # a file that is not there yet
     part = path.with_name(f'.{path.name}.part')
     try:
         with open(part, 'w', newline='', encoding='utf-8') as f: write(f)
-        os.link(part, path) # unlike a renaming, this fails where the file is there
+        try: os.link(part, path) # unlike a renaming, this fails where the file is there
+        except FileExistsError: raise
+        except OSError: # such as exFAT, which has no links
+            if path.exists(): raise FileExistsError from None
+            part.replace(path)
     except FileExistsError: raise UserError(f'{path} is there already, perhaps with corrections in it: name another '
                                             'file, or move it away', option='to') from None
-    except OSError as e: raise UserError(f'{path} cannot be written ({e.strerror})', option='to') from None
+    except OSError as e:
+        raise UserError(f'{path} cannot be written ({e.strerror}): name another file', option='to') from None
     finally: part.unlink(missing_ok=True)
 
 def write_suspects(
@@ -64,11 +72,10 @@ def read_corrections(
 ) -> dict: # (name, tag) -> bool
     "Read corrections; `UserError` names the first row with an unknown chip or tag, another value, or two opinions."
     path, found = Path(path).expanduser(), {}
-    try: text = path.read_text(encoding='utf-8-sig')
-    except FileNotFoundError: raise UserError(f'{path}: no such file', option='corrected') from None
-    except UnicodeDecodeError: raise UserError(f'{path} is no text in UTF-8', option='corrected') from None
-    except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror})', option='corrected') from None
-    rows = list(csv.reader(text.splitlines(), delimiter=';' if ';' in text.partition('\n')[0] else ','))
+    if not path.exists(): raise UserError(f'{path}: no such file', option='corrected')
+    try: lines = read_text(path)[0].splitlines()
+    except UserError as e: raise UserError(str(e), option='corrected') from None
+    rows = list(csv.reader(lines, delimiter=max(',;\t', key=''.join(lines[:1]).count))) # as a spreadsheet saves it
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if missing := [c for c in ('image_name', 'tag', 'corrected') if c not in header]:
         raise UserError(f'{path} lacks the column {missing[0]}: keep the header that planet-runs labels wrote',
@@ -95,12 +102,11 @@ def write_corrected(
     root, # the folder of the chips, or their label table
     corrections:dict, # from `read_corrections`
     to='', # the file to make; by default `corrected_path` of the table
+    label_delim='', # what separates the tags of the old table, as in `from_folder`; the new one is read without
 ) -> tuple: # its path, and how many labels differ from the old table
     "Write a new label table with the corrections, beside the old one and never over it."
     root, own = table_and_folder(root)
-    table, *_ = read_folder(root, table=own)
-    if table is None or table.path == root:
-        raise UserError(f'{root} has no label table to correct: its folders or its images are not there any more')
+    table = raw_table(own or table_path(root), label_delim)
     path, rows, changed = Path(to).expanduser() if to else corrected_path(table.path), table.rows.copy(), 0
     wanted = {}
     for (name, tag), yes in corrections.items(): wanted.setdefault(name, []).append((tag, yes))
@@ -111,12 +117,11 @@ def write_corrected(
             (given.add if yes else given.discard)(tag)
     if wanted: raise UserError(f'{table.path} has no chip {next(iter(wanted))}: its names were changed since the run',
                                option='corrected')
-    delim = next(d for d in ' ,;|' if not any(d in tag for given in tags for tag in given))
-    rows['tags'] = [delim.join(sorted(given)) for given in tags]
     keep = ['image_name', 'tags', *[c for c in ('split', 'group') if c in rows]]
-    write_new(path, lambda f: rows[keep].to_csv(f, index=False))
-    said = [sorted(given) for given in read_table(path, 'space' if delim == ' ' else delim).tags]
-    if said != [sorted(given) for given in tags]: # such as a tag that is read as an empty cell
+    for cell in (' '.join, partial(json.dumps, ensure_ascii=False)): # lists where tags have spaces or commas
+        rows['tags'] = [cell(sorted(given)) if given else '' for given in tags]
+        write_new(path, lambda f: rows[keep].to_csv(f, index=False))
+        if [set(said) for said in read_table(path).tags] == tags: return path, changed
         path.unlink()
-        raise UserError(f'{path} would not be read as it is meant: a tag of {table.path} looks like no tag at all')
-    return path, changed
+    # such as a tag that is read as an empty cell
+    raise UserError(f'{path} would not be read as it is meant: a tag of {table.path} looks like no tag at all')

@@ -51,9 +51,10 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
                         f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
-    folds, fold, split = given.get('folds', 0), given.get('fold', 0), given.get('split', 'auto')
-    if folds and split not in SPLITS:
-        raise UserError(f'{split} has no use beside `folds`, which cut the chips: leave one out', option='split')
+    if (split := str(given.get('split', 'auto'))) not in SPLITS and not Path(split).expanduser().is_file():
+        near = near_names(split, SPLITS)
+        raise UserError(f"{split}: no such file (or {', '.join(SPLITS)}){near}", option='split')
+    folds, fold = given.get('folds', 0), given.get('fold', 0)
     if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
     if folds and fold >= folds:

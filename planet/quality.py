@@ -10,8 +10,8 @@ from planet import amazon
 from planet.amazon import TAGS, WEATHER, is_competition_vocab, tag_counts, tag_sets
 from planet.cli import UserError, near_names
 
-__all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_names', 'check_same_file',
-           'remedy', 'check_readable', 'check_images', 'check_duplicates']
+__all__ = ['Finding', 'some', 'count', 'stop_at_faults', 'notes', 'check_table', 'check_names', 'is_nothing',
+           'check_groups', 'check_same_file', 'remedy', 'check_readable', 'check_images', 'check_duplicates']
 
 class Finding(NamedTuple):
     "What one check found."
@@ -66,7 +66,7 @@ def check_table(names:list, # image names, a row a chip
     elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note',
                              todo="a fifth of them is no chip: a larger `valid_pct`, such as 0.5")
     else: add('rows', f'{len(names):,} in {where}')
-    found += check_names(names)
+    found += check_names(names, tags)
     if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',
                            todo="tagging needs two at least: give the chips without it a tag of their own")
     elif whole:
@@ -93,20 +93,28 @@ def check_table(names:list, # image names, a row a chip
     if set(WEATHER) <= set(vocab): found.append(_check_weather(dict(zip(names, sets)), whole))
     return found
 
-def check_names(names:list) -> list[Finding]:
+def check_names(names:list, # image names, a row a chip
+                tags:list, # a list of tags for each
+               ) -> list[Finding]:
     "Image names that stand in more than one row."
     twice = [name for name, n in Counter(names).items() if n > 1]
     found = f"{count(len(twice), 'chip')} named more than once"
-    return [Finding('names', found, 'FAULT', twice, "keep one row each, with all its tags")]*bool(twice)
+    todo = "keep one row each, with all its tags"
+    if any(len(cell) > 1 for cell in tags): todo += "; where each row is one tag of several words: `label_delim` none"
+    return [Finding('names', found, 'FAULT', twice, todo)]*bool(twice)
+
+def is_nothing(cell:str) -> bool:
+    "Whether a cell is empty, or says so: NaN, NA, none, a dash."
+    return re.sub(r'^\W+|\W+$', '', cell).casefold() in ('', *NOTHING)
 
 def check_groups(names:list, # image names
                  groups:list, # the group of each, as the table has it
+                 column:str, # its name
                 ) -> list[Finding]:
     "Chips without a group where others have one: a split could not keep them with their scene."
-    lacking = [name for name, group in zip(names, groups) if not str(group).strip() or str(group).casefold() in NOTHING]
-    found = f"{len(lacking):,} of {len(names):,} chips have no group"
-    return [Finding('groups', found, 'FAULT', lacking, "write one for each; a chip that is alone has its own")
-            ]*bool(lacking)
+    lacking = [name for name, group in zip(names, groups) if is_nothing(group)]
+    found = f"{len(lacking):,} of {count(len(names), 'chip')} have no group in column {column}"
+    return [Finding('groups', found, 'FAULT', lacking, "write its own name where a chip is alone")]*bool(lacking)
 
 NOTHING = 'nan', 'na', 'n/a', 'none', 'null', 'nil', 'missing', 'undefined', 'unlabeled', 'unlabelled'
 # letters of Cyrillic and Greek that look like Latin ones

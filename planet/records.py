@@ -16,7 +16,12 @@ __all__ = ['OUT_OF_FOLD', 'STATUSES', 'Record', 'read_record', 'list_runs', 'fin
 
 STATUSES = 'running', 'done', 'failed', 'interrupted', 'diverged', 'killed' # the last: says running, and is not
 LOCK = '.lock' # in a run's folder: held while the run goes on
-TABLES, LISTS = ('options', 'data', 'scores', 'git', 'device', 'versions', 'stages', 'peak_memory'), ('warnings',)
+SHAPES = ( # type, its words, and which facts of a record and of its `data` are of that type where they are there
+    (dict, 'table of names and values', ('options', 'data', 'scores', 'rule', 'git', 'device', 'versions', 'stages',
+                                         'peak_memory'), ('split', 'fingerprint')),
+    (list, 'list', ('warnings', 'together', 'folds'), ('vocab', 'left_out')),
+    ((int, float), 'number', ('seconds',), ()), (str, 'text', (), ('source', 'folder')),
+    ((str, list), 'list of words', ('command',), ()))
 STAMP = re.compile(r'(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?![^-])') # what the folder of a run begins with
 RULES = 'thresh', 'expected', 'argmax' # decision rules
 OUT_OF_FOLD = dict( # labels of the scores that cross-validated runs and stacks have beside others
@@ -162,6 +167,14 @@ class Record:
             raise UserError(f'{where} has {len(thresh)} thresholds for {len(vocab)} tags')
         return thresh
 
+    def groups(self, names) -> 'list | None': # one for each chip, called like the first of its chips
+        "The duplicates and scenes that the record has, as groups of some chips; `None` where it has none."
+        sets = self.facts.get('together', [])
+        if not all(isinstance(same, list) for same in sets):
+            raise UserError(f"{self.path/'record.json'} is damaged: together is no list of lists")
+        group = {name: same[0] for same in sets for name in same}
+        return [group.get(name, name) for name in names] if group else None
+
     def result(self):
         "The `planet.results.Result` of the validation set, from the run's tables and decision rule."
         import torch
@@ -171,10 +184,9 @@ class Record:
         tags = [str(t) for t in self.data.get('vocab') or table.columns.drop('image_name')]
         names, probs = table.image_name.tolist(), torch.tensor(table[tags].to_numpy(), dtype=torch.float32)
         targs, rule = torch.from_numpy(self.targets(names, tags)), self.rule
-        group = {n: i for i, same in enumerate(self.facts.get('together') or []) for n in same}
-        groups = [group.get(n, n) for n in names] if group else None
         kind = ClassResult if rule['kind'] == 'argmax' else TagsResult
-        return kind(probs, targs if kind is ClassResult else targs.float(), names, tags, rule_of(rule), groups=groups)
+        return kind(probs, targs if kind is ClassResult else targs.float(), names, tags, rule_of(rule),
+                    groups=self.groups(names))
 
 # ---- from a folder of runs
 
@@ -193,14 +205,13 @@ def read_record(folder) -> Record:
         raise UserError(f'{path} is damaged: {why}') from None
     if not isinstance(facts, dict) or not all(isinstance(facts.get(k), str) for k in ('experiment', 'status')):
         raise UserError(f'{path} is no record of a run: it lacks experiment and status')
-    data = facts.get('data')
-    for home, keys, kind, wanted in ((facts, TABLES, dict, 'table of names and values'), (facts, LISTS, list, 'list'),
-                                     (data, ('split', 'fingerprint'), dict, 'table of names and values'),
-                                     (data, ('vocab', 'left_out'), list, 'list')):
-        for key in keys:
-            if isinstance(home, dict) and not isinstance(home.get(key) or kind(), kind):
-                raise UserError(f'{path} is damaged: {key} is no {wanted}')
-    return Record(folder, facts | dict(options=facts.get('options') or {}))
+    facts = {k: v for k, v in facts.items() if v is not None}
+    for kind, wanted, *names in SHAPES:
+        for home, keys in zip((facts, facts.get('data')), names):
+            for key in keys if isinstance(home, dict) else ():
+                if (value := home.get(key)) is not None and not isinstance(value, kind):
+                    raise UserError(f'{path} is damaged: {key} is no {wanted}')
+    return Record(folder, facts | dict(options=facts.get('options', {})))
 
 def list_runs(out='runs', # where records lie, as in the experiments
              ) -> tuple[list, list]: # the records, newest first; and (folder, what is wrong) of those that are damaged

@@ -35,13 +35,13 @@ class Score:
     baseline:object = None # result -> the same for the best constant answer
     per_chip:object = None # result -> `(n,)` numbers whose mean the score is: it then has a confidence interval
 
-def _enough(r): return len(r if r.groups is None else set(r.groups)) >= 10 # for folds to tune on
+def _enough(r): return r.units >= 10 # for folds to tune on
 
 class Result:
     """A scored validation set. A subclass says which `SCORES` there are and what one row of its table is.
 
     `scores` maps each name to a number rounded to 5 digits, `NAME_baseline` to the baseline and `NAME_interval` to
-    the 95 % bootstrap confidence interval over chips."""
+    the 95 % bootstrap confidence interval over chips, where there are two that are independent."""
     SCORES, table_name, things = {}, 'table', 'validation chips'
 
     def __init__(self,
@@ -77,6 +77,12 @@ class Result:
     def pred(self): return self.rule(self.probs)
 
     @cached_property
+    def rates(self):
+        "How often each tag or class occurs in the training set, `(tags,)`, each strictly between 0 and 1."
+        from planet.learner import base_rates
+        return base_rates(self.train)
+
+    @cached_property
     def scores(self) -> dict:
         found, given = {}, {k: s for k, s in self.SCORES.items()}
         for name, s in given.items(): found[name] = s.of(self)
@@ -84,11 +90,16 @@ class Result:
             if s.baseline is not None and self.train is not None: found[f'{name}_baseline'] = s.baseline(self)
         found = {k: v for k, v in self.metrics.items() if k not in found} | found
         found = {k: None if v is None else round(float(v), 5) for k, v in found.items()}
-        for name, s in given.items():
+        for name, s in given.items() if self.units > 1 else ():
             if s.per_chip is not None:
                 found[f'{name}_interval'] = [round(o, 5)
                                              for o in bootstrap_interval(s.per_chip(self), groups=self.groups)]
         return found
+
+    @property
+    def units(self) -> int: # a single one, such as one scene, has no interval
+        "How many chips, or groups of chips, an interval draws from."
+        return len(self if self.groups is None else set(self.groups))
 
     @cached_property
     def table(self) -> pd.DataFrame: raise NotImplementedError
@@ -130,6 +141,9 @@ class Result:
     @property
     def statement(self) -> str:
         "What the intervals are over: chips or whole groups of them; and what they do not cover."
+        if self.units < 2:
+            what = 'chip' if len(self) == 1 else 'group of chips (duplicates, a scene)'
+            return f'The validation set is a single {what}: no score has an interval, as nothing is known of others.'
         over = (', each taken as independent (duplicates would be drawn together; neighbours are not known)'
                 if self.groups is None else f' in {len(set(self.groups)):,} groups (duplicates, scenes), drawn whole')
         return (f'Intervals are over {len(self):,} {self.things}{over}. They do not cover another region, season or '
@@ -179,11 +193,6 @@ class TagsResult(Result):
     def f2_per_chip(self): return fbeta_per_chip(self.scored_pred, self.truth)
     @property
     def exclusive(self): return WEATHER if set(WEATHER) <= set(self.vocab) else None
-    @cached_property
-    def rates(self):
-        "How often each tag occurs in the training set, `(tags,)`, each strictly between 0 and 1."
-        from planet.learner import base_rates
-        return base_rates(self.train)
     @property
     def rates_loss(self):
         "The loss of answering every chip with the base rates."
@@ -241,12 +250,6 @@ class ClassResult(Result):
 
     @cached_property
     def right(self): return (self.pred == self.targs).float()
-    @cached_property
-    def rates(self):
-        "How often each class occurs in the training set, `(classes,)`."
-        from planet.learner import base_rates
-        return base_rates(self.train)
-
     @cached_property
     def table(self):
         true, pred = (pd.Categorical.from_codes(np.asarray(o), self.vocab) for o in (self.targs, self.pred))

@@ -122,8 +122,7 @@ def read_run(folder, # of a run
         run.names, run.vocab = probs.image_name.tolist(), list(probs.columns.drop('image_name'))
         run.probs = np.array(probs[run.vocab]) # writable, which torch asks for
         targs = _checked(run, 'targets.csv', record.targets, run.names, run.vocab)
-        same = {name: i for i, names in enumerate(facts.get('together') or []) for name in names}
-        run.groups = [same.get(name, name) for name in run.names] if same else None
+        run.groups = record.groups(run.names)
     if run.names and targs is not None:
         run.truth = targs > .5 if targs.ndim == 2 else targs[:, None] == np.arange(len(run.vocab))
     _find_pictures(run, chips)

@@ -3,6 +3,7 @@ from collections import Counter
 import pandas as pd
 from planet.cli import UserError
 from planet.files import stem
+from planet.quality import is_nothing
 from planet.tables import GROUPS, NAMES, clean_text, records, split_columns, split_side
 
 __all__ = ['read_sides', 'read_groups', 'read_folds']
@@ -43,7 +44,7 @@ def read_groups(path, # a table with image names and a column `group` (or `scene
                ) -> list[str]: # the group of each
     "Read which chips belong together from a file; raises `UserError` where it does not give each chip a group."
     _, found, misfit = _cells(path, GROUPS, names, 'groups', 'to which group')
-    if empty := [n for n, group in zip(names, found) if not group]:
+    if empty := [n for n, group in zip(names, found) if is_nothing(group)]:
         raise misfit(f'has no group for {len(empty)} of {len(names)} chips, such as {min(empty)}: a chip that is alone '
                      'has a group of its own, such as its name')
     return found
@@ -66,11 +67,12 @@ def read_folds(path, # a CSV of `image_name,fold`
     "Read stratified folds from a file; raises `UserError` where it does not give each chip one of the folds."
     def misfit(why): return UserError(f'{path} {why}: fix it, or delete it and it is made again')
     try: _, read = _read(path, ['fold'], misfit)
-    except UserError as e: raise e if 'fix it' in str(e) else misfit(str(e).removeprefix(f'{path} ')) from None
-    missing = set(names) - set(read.index)
-    if missing or len(read) != len(names):
-        such = f', such as {min(missing)}' if missing else ''
-        raise misfit(f'has {len(read)} chips and not the {len(names)} of the table{such}')
+    except UserError as e:
+        if 'fix it' in str(e): raise
+        raise misfit(str(e).removeprefix(f'{path} ').replace('image_name,tags', 'image_name,fold')) from None
+    if missing := set(names) - set(read.index):
+        raise misfit(f'lacks {len(missing)} of the {len(names)} chips of the table, such as {min(missing)}')
+    if len(read) != len(names): raise misfit(f'has {len(read)} chips, and the table {len(names)}')
     if odd := set(read) - {str(f) for f in range(folds)}:
         raise misfit(f'has a fold {min(odd)!r}, and they go from 0 to {folds-1}')
     if empty := {str(f) for f in range(folds)} - set(read): raise misfit(f'has no chip in fold {min(empty)}')

@@ -237,7 +237,7 @@ def split_chips(
     Says which split was taken, which tags no training chip shows, and whether a given split has duplicates on both
     sides. Raises `UserError` where too little is left to train on or to score, or where options or a file do not fit.
     """
-    check_options(dict(valid_pct=valid_pct, seed=seed, folds=folds, fold=fold, split=split))
+    check_options(dict(valid_pct=valid_pct, seed=seed, folds=folds, fold=fold, split=str(split)))
     grouped = chips
     if split == 'ungrouped':
         if chips.group is None: raise UserError('ungrouped needs `groups`, or a table with a column group', 'split')

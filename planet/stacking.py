@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from planet.checks import check_probs, check_targs
+from planet.cli import UserError
 from planet.metrics import best_threshold, fbeta_per_chip
 from planet.resampling import kfolds
 
@@ -80,7 +81,12 @@ def stack(
     fold, out, per_chip = kfolds(len(x), folds, seed, groups), torch.empty_like(probs[0]), torch.empty(len(x))
     for f in range(folds):
         rest, held = (fold != f).numpy(), fold == f
-        stacker, within = fit_stacker(x[rest], y[rest], folds, seed + 1, None if groups is None else groups[rest])
+        left = int(rest.sum()) if groups is None else len(set(groups[rest].tolist()))
+        if left < 2:
+            raise UserError(f'{folds}: without one of them a single group of chips is left, and to choose penalties '
+                            'takes two: give more', option='folds')
+        stacker, within = fit_stacker(x[rest], y[rest], min(folds, left), seed + 1,
+                                      None if groups is None else groups[rest])
         out[held] = torch.tensor(stacker(x[held.numpy()]), dtype=out.dtype)
         thresh = best_threshold(torch.tensor(within), truth[rest])
         per_chip[held] = fbeta_per_chip(out[held] > thresh, truth[held])

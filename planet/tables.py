@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from planet.cli import UserError
 from planet.files import open_regular, why_unreadable
-from planet.quality import Finding, count
+from planet.quality import Finding, check_groups, count
 from planet.separators import MARKS, find_delim, split_tags
 
 __all__ = ['LabelTable', 'raw_table', 'records', 'is_table', 'read_text', 'clean_text', 'split_name', 'split_columns',
@@ -119,6 +119,8 @@ def _columns(path, header, rows):
 def _one_hot(path, header, rows, at):
     "The tags of each row from columns of zeros and ones, one a tag."
     columns = [i for i, h in enumerate(header) if h and i not in at]
+    if twice := [h for h, n in Counter(header[i] for i in columns).items() if n > 1]:
+        raise UserError(f'{path} has two columns {twice[0]}: keep one')
     if short := [line for line, row in rows if len(row) < len(header)]:
         raise UserError(f"{path}, row {short[0]}: fewer cells than names in its header")
     values = {i: {line: row[i].strip().casefold() for line, row in rows} for i in columns}
@@ -255,9 +257,7 @@ def raw_table(path, # a label table
         read.append(f'split by column {header[split]}')
     if group is not None:
         table['group'] = column(group)
-        if holes := [name for name, cell in zip(table.image_name, table.group) if not cell or cell in NOTHING]:
-            found = f"{len(holes):,} of {count(len(table), 'chip')} have no group in column {header[group]}"
-            findings.append(Finding('groups', found, 'FAULT', holes, "write its own name where a chip is alone"))
+        findings += check_groups(table.image_name, table.group, header[group])
     if tag is not None: table = _joined(table, read)
     return LabelTable(Path(path), table, read, findings)
 

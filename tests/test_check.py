@@ -367,6 +367,19 @@ def test_bars_where_there_is_only_ascii(monkeypatch):
     said = out.buffer.getvalue().decode()
     assert '####' in said and max(map(len, said.splitlines())) <= 100
 
+@pytest.mark.parametrize('columns', [40, 80])
+def test_a_table_of_counts_fits_a_terminal(monkeypatch, columns):
+    "A line that is too long would be broken within its bar."
+    from planet.tools import stats, text_table
+    for module in (stats, text_table): monkeypatch.setattr(module, 'is_terminal', lambda: True)
+    monkeypatch.setenv('COLUMNS', str(columns))
+    table = str(count_tags([['a'], ['a', 'long_'*30], *[['a', *'bcdefgh'*4]]*9])).splitlines()[2:]
+    assert columns - 8 < max(map(len, table)) <= columns
+    from planet.tools import verify
+    monkeypatch.setattr(verify, 'is_terminal', lambda: True)
+    monkeypatch.setenv('NO_COLOR', '1')
+    assert max(map(len, verify.told('note', 'images', 'one for each row '*9, 'look at it '*9).splitlines())) <= columns
+
 FIGURES = {'class_distribution.png', 'tags_per_chip.png', 'cooccurrence.png'}
 
 @pytest.fixture

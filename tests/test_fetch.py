@@ -13,6 +13,7 @@ import types
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 import kagglesdk.kaggle_env as kaggle_env
 import py7zr
 import pytest
@@ -619,6 +620,31 @@ def test_an_archive_that_is_bad_at_its_source(login, data, why):
     login.files[COMPETITION, 'train-jpg.tar.7z'] = ARCHIVE
     whole(get('kaggle'))
 
+@pytest.mark.parametrize('asked, seconds', [('7', 7), ('0', 1), ('-3', 1), ('nan', 1), ('soon', 30),
+                                            ('Wed, 21 Oct 2015 07:28:00 GMT', 1)])
+def test_how_long_to_wait(asked, seconds):
+    from planet.download.http import retry_after
+    assert retry_after(SimpleNamespace(headers={'Retry-After': asked})) == seconds
+
+@pytest.mark.parametrize('mark', [{}, {'ETag': '"x"'}])
+def test_a_server_that_is_cut_here_and_there_is_given_up(tmp_path, monkeypatch, mark):
+    "It sends all of a file each time, a little less and a little more of it: that is no progress."
+    import requests
+    from planet.download import http
+    calls = []
+    class Cut:
+        url, status_code, headers = 'http://host/file', 200, {'Content-Length': '100', **mark}
+        def close(self): pass
+        def iter_content(self, size):
+            calls.append(1)
+            assert len(calls) < 30, 'it never ends'
+            yield b'x'*(10 + len(calls) % 2*10)
+            raise requests.ConnectionError('cut')
+    monkeypatch.setattr(http, 'PAUSE', 0)
+    monkeypatch.setattr(http, '_rest', lambda response, start, mark: response)
+    with pytest.raises(UserError, match='is cut at') as e: http.download(Cut, tmp_path/'file')
+    assert ('it goes on from there' in str(e.value)) == bool(mark)
+
 # ---- the disk
 
 def test_a_disk_too_small(login, small):
@@ -865,7 +891,7 @@ def test_a_set_waits_as_told(sets, monkeypatch, capsys):
     monkeypatch.setattr(download.time, 'sleep', slept.append)
     sets.faults = [('mnist', ('429', 'Wed, 21 Oct 2015 07:28:00 GMT')), ('mnist', ('429', 12))]
     get('mnist')
-    assert [s for s in slept if s] == [12] and '127.0.0.1 asks us to wait 12 s (429)' in capsys.readouterr().out
+    assert [s for s in slept if s] == [1, 12] and '127.0.0.1 asks us to wait 12 s (429)' in capsys.readouterr().out
 
 # ---- synthetic chips, names, the command line
 

@@ -394,7 +394,7 @@ def test_norms_stay_fixed_in_several_processes(dls):
     (dict(body_lr=1e-3), '`body_lr` 0.001 has no use in recipe finetune'),
     (dict(recipe='frozen', patience=2), '`patience` 2 has no use in recipe frozen'),
     (dict(recipe='frozen', views=4, tta=False), '`views` 4 has no use without test-time augmentation'),
-    (dict(folds=2, split='mine.csv'), '`split` mine.csv has no use beside `folds`'),
+    (dict(folds=2, split='random'), '`split` random has no use with `folds`'),
     (dict(size='32,x'), '`size` 32,x is no whole number'), (dict(size=16), '`size` 16 is outside'),
     (dict(size='32,48', epochs='1,2,3'), '`epochs` 1,2,3 are 3, of 2'),
     (dict(size='32,48', recipe='frozen'), '`size` 32,48 are for recipe finetune'),

@@ -4,13 +4,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from experiments import planet_kfold
 from planet.cli import UserError
-from planet.crossval import OutOfFold
+from planet.crossval import Folds, OutOfFold
 from planet.records import read_record
 from planet.rules import AboveThreshold
 
@@ -172,3 +173,12 @@ def test_copies_do_not_raise_any_score():
         found.append([[s[k] for k in ('f2', 'f2_tuned', 'f2_one', 'f2_calibrated')] for s in (once, four, of(4))])
     once, four, apart = np.mean(found, 0)
     assert np.abs(once - four).max() < .02 and apart[1] > once[1] + .03
+
+def test_as_many_scenes_as_three_are_calibrated():
+    "Fewer scenes than the five folds of a cross-fit: each is calibrated by the two others."
+    names, rng = [str(i) for i in range(12)], np.random.default_rng(0)
+    probs = pd.DataFrame(rng.random((12, 2)), pd.Index(names, name='image_name'), ['a', 'b'])
+    folds = SimpleNamespace(done={0: (dict(loss=None, valid=12), probs)}, names=names, splits=[
+        SimpleNamespace(group=np.arange(12)//4)], chips=SimpleNamespace(targets=probs.to_numpy() > .5, vocab=[*'ab']))
+    found = Folds.result(folds, calibrate=True)
+    assert not np.allclose(found.probs, probs) and 'f2' in found.scores

@@ -77,6 +77,14 @@ def test_nothing_is_written_over(run, folder):
     with pytest.raises(UserError, match='is there already'): write_corrected(folder, fix, folder/'train_v2.csv')
     assert write_corrected(folder, fix, folder/'second.csv')[0].exists() and path.name == 'train_v2-corrected.csv'
 
+def test_a_disk_without_links(tmp_path, monkeypatch):
+    def no(*args): raise PermissionError(1, 'Operation not permitted')
+    monkeypatch.setattr('os.link', no)
+    suspects = suspect_table(np.array([[.9]]), np.array([[0]]), ['a'], ['road'])
+    write_suspects(tmp_path/'new.csv', suspects)
+    with pytest.raises(UserError, match='is there already'): write_suspects(tmp_path/'new.csv', suspects)
+    assert len(pd.read_csv(tmp_path/'new.csv')) == 1 and [p.name for p in tmp_path.iterdir()] == ['new.csv']
+
 def test_groups_splits_and_tags_with_spaces_are_kept(folder):
     table = pd.read_csv(folder/'train_v2.csv')
     table['tags'] = [';'.join(tags.split()).replace('bare_ground', 'bare ground') for tags in table.tags]
@@ -89,6 +97,20 @@ def test_groups_splits_and_tags_with_spaces_are_kept(folder):
     assert new.official == old.official and new.group == old.group and 'bare ground' in new.table.tags[6]
     assert 1 <= changed <= 2 and [t for i, t in enumerate(new.table.tags) if i not in (5, 6)] == [
         t for i, t in enumerate(old.table.tags) if i not in (5, 6)]
+
+def test_tags_of_several_words_and_rows_of_the_test_split_are_kept(folder):
+    "Each cell is one tag, as the run was told; rows that it did not score stay in the table."
+    table = pd.read_csv(folder/'train_v2.csv').assign(tags=['bare ground', 'road', 'water']*20,
+                                                      split=['train', 'train', 'train', 'valid', 'test', 'valid']*10)
+    table.to_csv(folder/'train_v2.csv', index=False)
+    names = list(table.image_name)
+    fixes = {(names[0], 'bare ground'): False, (names[0], 'road'): True}
+    path, changed = write_corrected(folder, fixes, label_delim='none')
+    new = pd.read_csv(path)
+    assert changed == 2 and list(new.image_name) == names and list(new.split) == list(table.split)
+    read = from_folder(path)
+    assert read.vocab == ['bare ground', 'road', 'water'] and read.table.tags[0] == ['road']
+    assert read.table.tags[3] == ['bare ground'] and len(read) == 50 # without the rows of the test split
 
 HEAD = 'rank,image_name,tag,given,probability,corrected\n'
 
@@ -108,6 +130,9 @@ def test_corrections_of_a_spreadsheet_and_other_files(tmp_path):
     rows = '\ufeff' + HEAD.strip().replace(',', ';'), '1;train_1;road;0;0,9;Yes', ';;;;;'
     path.write_bytes('\r\n'.join(rows).encode())
     assert read_corrections(path, ['train_1'], VOCAB) == {('train_1', 'road'): True}
+    for encoding, tag in (('cp1252', 'forêt'), ('utf-16', 'road')):
+        path.write_bytes(f'{HEAD}1,train_1,{tag},0,.9,1\n'.replace(',', '\t').encode(encoding))
+        assert read_corrections(path, ['train_1'], ['forêt', 'road']) == {('train_1', tag): True}
     path.write_bytes(b'\xff\xfe\x00')
     with pytest.raises(UserError, match='is no text in UTF-8'): read_corrections(path, ['train_1'], VOCAB)
     with pytest.raises(UserError, match='no such file'): read_corrections(tmp_path/'none.csv', ['train_1'], VOCAB)

@@ -152,6 +152,19 @@ def test_chips_of_other_splits_and_without_a_table_are_searched_too(cut, tmp_pat
     (home/'labels.csv').unlink()
     assert sorted(chips_in(home)[0]) == sorted(names)
 
+@pytest.mark.parametrize('height, width', [(33, 33), (47, 47), (65, 65), (97, 97), (40, 200), (200, 40), (31, 90)])
+def test_chips_of_any_size(tmp_path, height, width):
+    "Small ones, where a cut may lie at the very border, and oblong ones, whose lines differ in length."
+    scene = np.random.default_rng(1).normal(size=(2*height, 2*width, 3)).cumsum(0).cumsum(1)
+    scene = ((scene - scene.min())/np.ptp(scene)*255).astype(np.uint8)
+    paths = [tmp_path/f'{row}{col}.png' for row in (0, 1) for col in (0, 1)]
+    for p in paths:
+        row, col = map(int, p.stem)
+        Image.fromarray(scene[row*height:(row + 1)*height, col*width:(col + 1)*width]).save(p)
+    if height < 32:
+        with pytest.raises(UserError, match='00.png has 90x31 pixels: 32 a side are needed'): find_neighbours(paths)
+    else: assert len(find_neighbours(paths).groups) == 4
+
 def test_faults_of_images_are_told_in_a_line(cut, tmp_path):
     for p in images_in(cut/'train')[:4]: shutil.copy(p, tmp_path)
     one = images_in(tmp_path)[1]
@@ -208,7 +221,8 @@ def test_groups_of_a_file_and_of_a_table_are_joined(chips, groups_file):
     (lambda t: t[:-3], 'does not say to which group 3 of 27 chips belong, such as train_'),
     (lambda t: t.rename(columns=dict(group='cluster')), 'lacks the columns image_name,group or scene'),
     (lambda t: pd.concat([t, t[:1]]), 'names train_.* twice'),
-    (lambda t: t.assign(group=[None, None, *t.group[2:]]), 'has no group for 2 of 27 chips, such as train_')])
+    (lambda t: t.assign(group=[None, None, *t.group[2:]]), 'has no group for 2 of 27 chips, such as train_'),
+    (lambda t: t.assign(group=['NA', 'n/a', '-', *t.group[3:]]), 'has no group for 3 of 27 chips, such as train_')])
 def test_faults_of_a_file_of_groups_are_told_in_a_line(chips, groups_file, spoil, said):
     spoil(pd.read_csv(groups_file)).to_csv(groups_file, index=False)
     with pytest.raises(UserError, match=f'`groups` .*groups.csv {said}'): with_groups(chips, groups_file)
@@ -227,7 +241,8 @@ def test_a_column_of_groups_with_holes_is_refused(cut, tmp_path):
     home = shutil.copytree(cut, tmp_path/'data')
     table = pd.read_csv(home/'labels.csv')
     table.assign(group=['', '', *table.image_name[2:]]).to_csv(home/'labels.csv', index=False)
-    with pytest.raises(UserError, match='2 of 27 chips have no group'): from_folder(home)
+    with pytest.raises(UserError, match='2 of 27 chips have no group') as e: from_folder(home)
+    assert 'more fault' not in str(e.value)
 
 def result(groups, seed=0, n=60):
     g = torch.Generator().manual_seed(seed)

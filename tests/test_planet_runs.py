@@ -118,6 +118,10 @@ DAMAGED = {'': 'it is empty', '{"experiment": "x", "sta': 'it is no JSON, or hal
            '{"experiment": "x", "status": "done", "device": "cpu"}': 'device is no table',
            '{"experiment": "x", "status": "done", "data": {"vocab": "road"}}': 'vocab is no list',
            '{"experiment": "x", "status": "done", "options": [1]}': 'options is no table', '\0': 'no JSON',
+           '{"experiment": "x", "status": "done", "rule": "argmax"}': 'rule is no table',
+           '{"experiment": "x", "status": "done", "seconds": "12"}': 'seconds is no number',
+           '{"experiment": "x", "status": "done", "command": 1}': 'command is no list',
+           '{"experiment": "x", "status": "done", "data": {"source": []}}': 'source is no text',
            '{"experiment": "x", "status": "done", "scores": "high"}': 'scores is no table', '['*100_000: 'no JSON'}
 
 @pytest.mark.parametrize('text', DAMAGED, ids=lambda t: DAMAGED[t][:24])
@@ -129,6 +133,14 @@ def test_a_damaged_foreign_or_half_written_record_is_one_line(tmp_path, text):
     with pytest.raises(UserError, match='2026-01-02'): find_run('2026-01-02', tmp_path)
     records, damaged = list_runs(tmp_path)
     assert [r.path for r in records] == [whole] and [p for p, _ in damaged] == [path]
+
+def test_odd_values_in_a_record_are_shown_or_told(tmp_path, capsys):
+    path = make_run(tmp_path, seconds=None, peak_memory=dict(gpu='much'), together=['a', 3])
+    planet_runs.show(str(path))
+    assert 'gpu -' in capsys.readouterr().out and 'seconds' not in read_record(path).facts
+    with pytest.raises(UserError, match='together is no list of lists'): read_record(path).groups(['a'])
+    path = make_run(tmp_path, 2, rule=dict(kind='thresh', thresh=['high']))
+    with pytest.raises(UserError, match=r"the threshold \['high'\]: from 0 to 1 is wanted"): planet_runs.show(str(path))
 
 def test_damaged_runs_are_named_and_left_out_of_a_list(tmp_path, capsys):
     make_run(tmp_path, 1)
@@ -170,7 +182,8 @@ def test_tables_that_do_not_fit_are_one_line(tmp_path, spoil, told):
                                   dict(kind='thresh', thresh=[.1, .2]), dict(kind='thresh', thresh='x')])
 def test_a_rule_that_is_not_known(tmp_path, rule):
     path = with_tables(make_run(tmp_path), *made(10), rule=rule)
-    with pytest.raises(UserError, match='record.json: the decision rule'): read_record(path).result()
+    told = 'record.json(: the decision rule| is damaged: rule is no table)'
+    with pytest.raises(UserError, match=told): read_record(path).result()
 
 def test_a_result_comes_back_as_it_was(tmp_path):
     probs, targs = made(30)
@@ -355,6 +368,25 @@ def test_duplicates_are_drawn_together(tmp_path):
     assert width(grouped) == pytest.approx(width(few), rel=.15) and width(many) < .7*width(few)
     result = saved(7, probs, 4, together=together)
     assert sorted(map(sorted, result.facts()['together'])) == sorted(map(sorted, together))
+
+def test_chips_called_by_numbers_are_no_groups(tmp_path):
+    "The first set of duplicates is not of one group with a chip called 0."
+    probs, targs = made(12)
+    path = with_tables(make_run(tmp_path), probs, targs, [str(i) for i in range(12)], together=[['5', '7'], ['3', '9']])
+    groups = list(map(str, read_record(path).result().groups))
+    assert len(set(groups)) == 10 and groups[5] == groups[7] != groups[0] and groups[3] == groups[9] != groups[1]
+    from planet.run_files import read_run
+    assert len(set(map(str, read_run(path).groups))) == 10
+
+def test_runs_on_one_scene_are_compared_without_an_interval(tmp_path, capsys):
+    probs, targs = made(20)
+    names = [f'chip_{i}' for i in range(20)]
+    runs = [str(with_tables(make_run(tmp_path, day), p, targs, together=[names]))
+            for day, p in ((1, probs), (2, 1 - probs))]
+    planet_runs.compare(runs)
+    assert 'of one group (a scene)' in ' '.join(fits(capsys.readouterr().out).split())
+    planet_runs.compare(runs, json=True)
+    assert json.loads(capsys.readouterr().out)['paired'][0]['interval'] == [None, None]
 
 # ---- report, rerun
 

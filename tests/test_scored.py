@@ -1,9 +1,11 @@
 "What a scored validation set says: scores beside scikit-learn's, baselines, intervals, reports."
+from math import isnan
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, fbeta_score
+from planet.comparison import paired_difference
 from planet.results import AboveThreshold, ClassResult, Score, TagsResult
 
 @pytest.fixture
@@ -68,3 +70,15 @@ def test_duplicates_stay_together_in_cross_fits(tags):
     assert abs(copies.scores['f2_tuned'] - tags.scores['f2_tuned']) < .02
     (low, high), (narrow, wide) = copies.scores['f2_interval'], times(4).scores['f2_interval']
     assert high - low > 1.7*(wide - narrow), 'four copies are no more evidence than one'
+
+@pytest.mark.parametrize('n, groups, told', [(6, ['scene']*6, 'single group of chips'), (1, None, 'single chip'),
+                                             (1, ['scene'], 'single chip')])
+def test_a_validation_set_of_one_scene_or_one_chip_is_scored_without_an_interval(tags, n, groups, told):
+    "One scene held out, as in a fold a scene: there is nothing to draw from, and the run goes on."
+    one = TagsResult(tags.probs[:n], tags.targs[:n], tags.names[:n], 'abcd', tags.rule, train=tags.train, groups=groups)
+    assert 'f2' in one.scores and 'f2_interval' not in one.scores and one.headline()['interval'] is None
+    assert told in ' '.join(one.report().split()) and told in one.facts()['statement']
+    apart = TagsResult(1 - one.probs, one.targs, one.names, 'abcd', tags.rule, groups=groups)
+    if n > 1:
+        d = paired_difference(one, apart)
+        assert all(map(isnan, d.interval)) and 'of one group (a scene)' in d.warning

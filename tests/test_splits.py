@@ -15,6 +15,7 @@ from PIL import Image
 from planet import cli
 from planet.chips import Chips, from_folder
 from planet.cli import UserError
+from planet.options import check_options
 from planet.splits import duplicates, find_folds, folds_file, make_folds, random_split, split_chips
 from planet.synthetic.chips import draw_tags
 
@@ -221,8 +222,18 @@ def test_a_damaged_file_of_folds(chips, tmp_path, spoil):
     path.write_bytes(damaged.encode('latin1'))
     with pytest.raises(UserError, match='fix it, or delete it and it is made again') as e:
         split_of(chips, folds=2, out=tmp_path)
-    assert str(path) in str(e.value) and '\n' not in str(e.value)
+    assert str(path) in str(e.value) and '\n' not in str(e.value) and 'image_name,tags' not in str(e.value)
     assert path.read_bytes() == damaged.encode('latin1'), 'it is not overwritten'
+
+def test_a_file_and_folds_are_two_ways_to_split(chips, tmp_path):
+    "The file was left aside without a word."
+    file = tmp_path/'mine.csv'
+    file.write_text('image_name,split\n' + ''.join(f'{n},train\n' for n in chips.table.image_name))
+    with pytest.raises(UserError, match='`split` .*mine.csv has no use with `folds`'):
+        split_chips(chips, split=str(file), folds=2, out=tmp_path)
+    for options in (dict(split=str(file), folds=2), dict(split='nowhere.csv')): # before chips are read
+        with pytest.raises(UserError, match='`split`'): check_options(options)
+    for split in ('auto', 'random'): check_options(dict(split=split, folds=2))
 
 def test_folds_that_cannot_be_written(chips, tmp_path):
     (tmp_path/'file').write_text('')

@@ -54,6 +54,19 @@ def test_nothing_to_learn_gains_nothing_and_copies_neither():
     assert np.mean(apart) > np.mean(once) + .03 # what goes wrong without groups
     assert np.mean(together) < np.mean(once) + .015
 
+@pytest.mark.parametrize('n, folds, groups', [(5, 5, None), (6, 5, None), (3, 3, None),
+                                              (20, 5, [i//4 for i in range(20)])])
+def test_as_many_folds_as_chips_or_scenes_leave_fewer_to_choose_penalties_on(n, folds, groups):
+    "Five scenes, five folds: without one of them the penalties are chosen in four."
+    probs, truth = models(n=n)
+    made = stack(probs, truth, folds, groups=groups)
+    assert len(made.per_chip) == n and torch.isfinite(made.probs).all()
+
+def test_one_group_left_is_too_few():
+    probs, truth = models(n=12)
+    with pytest.raises(UserError, match='`folds` 2: without one of them a single group of chips is left'):
+        stack(probs, truth, 2, groups=[0]*6 + [1]*6)
+
 def test_equal_models_stay_as_they_are():
     (p,), truth = models(noise=(1.,))
     made = stack([p, p], truth)
@@ -142,6 +155,10 @@ def test_other_tags_of_a_chip_too_few_runs_and_too_many_folds(runs):
     with pytest.raises(UserError, match='two runs at least'): stack_runs(['a'], str(runs))
     with pytest.raises(UserError, match='are one run'): stack_runs(['a', 'a'], str(runs))
     with pytest.raises(UserError, match='81 of 80'): stack_runs(['a', 'b'], str(runs), folds=81)
+    probs, truth = models(n=2, tags=3)
+    for name in ('few', 'fewer'): fake_run(runs, name, probs[0], truth)
+    with pytest.raises(UserError, match='2 of 2 groups of chips: .*, and three'):
+        stack_runs(['few', 'fewer'], str(runs), folds=2)
     for wrong in (dict(folds=1), dict(thresh=2), dict(seed=-1)):
         with pytest.raises(UserError, match=f'`{next(iter(wrong))}`'): stack_runs(['a', 'b'], str(runs), **wrong)
 

@@ -8,6 +8,7 @@ from planet.cli import UserError
 from planet.separators import find_delim, split_tags
 from planet.sources import find_chips
 from planet.tables import clean_text
+from planet.tools.stats import stats
 from planet.tools.verify import verify
 
 def picture(path, seed=0, **kwargs):
@@ -221,6 +222,7 @@ def test_the_same_rows_again_are_no_long_table(four):
     ('tags,image_name\nx,a,y\n', 'row 2: more cells than names'), ('image_name,tags,tags\na,x,y\n', 'two columns tags'),
     ('image_name,wheat,rye\na,1,0\nb,0,3\n', "rye has '3' in row 3"),
     ('image_name,author\na,me\nb,you\n', 'has no column tags'),
+    ('image_name,p,q,p\na,0,1,1\nb,1,1,0\n', 'two columns p: keep one'),
     ('image_name,p,q\na,-1,1\nb,1,-1\n', "one-hot columns hold 0 and 1 alone: p has '-1' in row 2"),
     ('image_name,tags\na;x\nb;y\n', "separates columns by ',' in its header and by ';' in its rows")])
 def test_no_table(four, text, words): refused(write(four, text), words)
@@ -434,6 +436,16 @@ def test_a_table_called_txt(four):
     write(four, FORMS['tabs'][0], 'labels.txt')
     assert tags_of(four) == WANT and from_folder(four).read[0] == 'table labels.txt'
 
+def test_a_row_a_tag_of_words_that_several_tags_have(four):
+    "Such rows may be those of several people as well: what to do is told, and works."
+    rows = 'a,open water\na,water body\nb,bare ground\nb,water body\nc,open water\nd,bare ground\n'
+    write(four, f'image_name,tag\n{rows}')
+    with pytest.raises(UserError, match='2 chips named more than once: .*: `label_delim` none'): from_folder(four)
+    chips = from_folder(four, label_delim='none')
+    assert chips.vocab == ['bare ground', 'open water', 'water body'] and 'a row a tag' in chips.read
+    assert list(chips.table.tags) == [['open water', 'water body'], ['bare ground', 'water body'], ['open water'],
+                                      ['bare ground']]
+
 def test_no_header(four):
     refused(write(four, 'a1,x\na2,y\n'), 'its first line looks like data: put a line image_name,tags above it')
 
@@ -444,6 +456,8 @@ def test_one_folder_a_class(tmp_path, splits):
     chips = from_folder(tmp_path)
     assert chips.vocab == ['bare ground', 'rye', 'wheat']
     assert chips.read == ['one folder a class'] + ['split by folder']*(len(splits) > 1)
+    counts = stats(tmp_path) # as of a label table
+    assert counts.chips == 6*len(splits) and list(counts.tags) == [2*len(splits)]*3
     assert len(chips) == 6*min(len(splits), 2)
     assert all(p.parent.name == tags[0] for p, tags in zip(chips.paths, chips.table.tags))
     assert (chips.official is None) == (len(splits) == 1)

@@ -27,9 +27,9 @@ class Passing(UserError):
 def retry_after(response) -> float: # seconds
     "How long a 429 asks us to wait: seconds or a date in its `Retry-After`; half a minute where it says nothing."
     asked = response.headers.get('Retry-After', '30')
-    try: return max(0, float(asked))
+    try: return max(1, float(asked)) # of 0 or less it would be asked again at once, for ever
     except ValueError: pass
-    try: return max(0, parsedate_to_datetime(asked).timestamp() - time.time())
+    try: return max(1, parsedate_to_datetime(asked).timestamp() - time.time())
     except (TypeError, ValueError): return 30
 
 def wait_for(response, who:str=None):
@@ -140,9 +140,8 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
     path = Path(path)
     part, tag = path.with_name(path.name+'.part'), path.with_name(path.name+'.part.tag')
     path.parent.mkdir(parents=True, exist_ok=True)
-    failed, begun, began = 0, False, time.monotonic()
+    failed, begun, began, most = 0, False, time.monotonic(), part.stat().st_size if part.exists() else 0
     while True:
-        before = part.stat().st_size if part.exists() else 0
         try:
             response = open_it()
             source, first, begun = source or urlsplit(response.url).hostname, not begun, True
@@ -151,10 +150,12 @@ def download(open_it, # opens a streaming `requests.Response` from the first byt
         except (Passing, requests.RequestException, urllib3.exceptions.HTTPError) as e:
             if not begun: raise
             size = part.stat().st_size if part.exists() else 0
-            failed = 0 if size > before else failed + 1
+            # more than ever: a server that cannot send parts may be cut at 10 MB, at 20 MB, at 10 MB ... for ever
+            failed, most = 0 if size > most else failed + 1, max(size, most)
             if failed > TRIES:
+                goes_on = ', it goes on from there' if tag.exists() and tag.read_text() else ''
                 raise UserError(f"the connection to {source} is cut at {size_text(size)} of {path.name} ({cause(e)}): "
-                                "run the same command again, it goes on from there") from None
+                                f"run the same command again{goes_on}") from None
             time.sleep(PAUSE*2**min(failed, 5)/2)
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT): raise

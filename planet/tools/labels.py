@@ -68,7 +68,9 @@ def correct(record, corrected, to):
     found = read_corrections(corrected, chips.table.image_name, chips.vocab)
     if not found: raise UserError(f'{corrected}: its column corrected is empty: write 1 or 0 where a label is wrong',
                                   option='corrected')
-    path, changed = write_corrected(label_table(record), found, to)
+    delim = record.options.get('label_delim') or ''
+    path, changed = write_corrected(label_table(record), found, to, delim)
     say(*paragraph('labels', path))
     say(*paragraph('changed', f'{changed:,} of {len(found):,} labels that were looked at; the old table is as it was'))
-    say(*paragraph('next', f'give {path} as --data, or put it in the place of the old table'))
+    say(*paragraph('next', f'give {path} as --data, or put it in the place of the old table; it has its names, tags, '
+                   'split and groups, and no other columns' + f'; leave --label_delim {delim} out'*bool(delim)))

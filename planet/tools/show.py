@@ -23,7 +23,8 @@ def rule_text(r:Record) -> str:
     if rule.get('kind') == 'argmax': return 'the class of highest probability'
     if rule.get('kind') == 'expected': return 'the tag set of highest expected F2'
     thresh = rule.get('thresh', r.options.get('thresh'))
-    if isinstance(thresh, list): return f"a threshold per tag, {', '.join(f'{t:g}' for t in thresh)}"
+    if isinstance(thresh, list):
+        return f"a threshold per tag, {', '.join(f'{t:g}' for t in r.thresh_of(dict(thresh=thresh)))}"
     return f'a tag is predicted above {thresh}' if thresh is not None else '-'
 
 def _data(r):

@@ -66,8 +66,8 @@ def stack_runs(
     first, rule = results[0], AboveThreshold(thresh)
     aligned = [(first.probs, first.groups), *same_chips(records, results)]
     groups = joined_groups([g for _, g in aligned])
-    if (most := len(first) if groups is None else len(set(groups))) < folds:
-        raise UserError(f'{folds} of {most} groups of chips: there must be as many as folds', option='folds')
+    if (most := len(first) if groups is None else len(set(groups))) < max(folds, 3):
+        raise UserError(f'{folds} of {most} groups of chips: there must be as many as folds, and three', option='folds')
     probs = [p for p, _ in aligned]
     class Nested(OutOfFold):
         SCORES = OutOfFold.SCORES | dict(f2_nested=Score(OUT_OF_FOLD['f2_nested'], lambda r: nested))

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 from planet.amazon import tag_counts
 from planet.bands import in_colour
-from planet.chips import Chips, existing_folder, read_table, table_path
-from planet.cli import UserError, progress, say
+from planet.chips import Chips, existing_folder, read_table
+from planet.cli import UserError, is_terminal, progress, say
 from planet.files import find_images
+from planet.tools.text_table import width
 
 __all__ = ['TagCounts', 'count_tags', 'stats']
 
-WIDTH, TOP = 100, 12 # characters of a line; tag sets to show
+WIDTH, TOP = 100, 12 # characters of a line, on a terminal perhaps fewer; tag sets to show
 
 def _bar(share, # of `width`
          width:int, # characters
@@ -38,9 +39,9 @@ class TagCounts:
     def _lines(self, counts, title):
         "A table of `counts` with shares and bars; the widest bar is the largest count."
         names, share = [str(n) or '(none)' for n in counts.index], counts/self.chips
-        name, bar = max(map(len, [title, *names])), 0
-        name = min(name, 56)
-        bar = min(40, WIDTH - name - 20)
+        wide = min(WIDTH, width()) if is_terminal() else WIDTH
+        name = min(max(map(len, [title, *names])), 56, wide - 24)
+        bar = min(40, wide - name - 20)
         yield f'{title:<{name}}    chips   share'
         for label, n, s in zip(names, counts, share):
             shown = label if len(label) <= name else label[:name-3] + '...'
@@ -81,7 +82,7 @@ def stats(folder, # a folder with a label table; images are needed for some of t
     of chips for each tag.
     """
     root = existing_folder(folder)
-    table = read_table(table_path(root), label_delim)
+    table = read_table(root, label_delim)
     counts = count_tags(table.tags)
     say(counts)
     if plot:

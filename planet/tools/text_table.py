@@ -75,8 +75,9 @@ def duration(seconds) -> str:
     if seconds < 5970: return f'{seconds/60:.0f} min'
     return f'{seconds/3600:.1f} h' if seconds < 48*3600 else f'{seconds/86400:.0f} days'
 
-def size(n:int) -> str:
+def size(n) -> str:
     "Bytes in text."
+    if not isinstance(n, (int, float)): return '-'
     return f'{n/1e9:.1f} GB' if n >= 1e9 else f'{n/1e6:.1f} MB' if n >= 1e5 else f'{n/1e3:.0f} kB'
 
 def print_json(value):

@@ -25,7 +25,7 @@ def told(state:str, # ok, note, fix or FAULT
         ) -> str:
     "One finding as a screen shows it: state, name, what was found, and on a line of its own what to do."
     colour = is_terminal() and not os.environ.get('NO_COLOR')
-    width = max(60, min(100, shutil.get_terminal_size().columns)) if is_terminal() else 100
+    width = max(40, min(100, shutil.get_terminal_size().columns)) if is_terminal() else 100
     shown = (f'\033[{COLOURS[state]}m{state}\033[0m' if colour else state) + ' '*(6-len(state))
     margin = ' '*22
     lines = textwrap.wrap(found, width-len(margin), break_on_hyphens=False, break_long_words=False) or ['']
