@@ -356,15 +356,15 @@ def test_a_resized_learner_sees_the_same_chips_at_another_size(dls, chips):
 
 @pytest.mark.parametrize('options,said', [
     (dict(size='32,x'), '`size` 32,x is no whole number'), (dict(size=16), '`size` 16 is outside'),
-    (dict(size='32,48', epochs='1,2,3'), '`epochs` 1,2,3 are 3, of 2'),
-    (dict(size='32,48', recipe='frozen'), '`size` 32,48 are for recipe finetune'),
+    (dict(size='32,48', epochs='1,2,3'), '`epochs` 1,2,3: 3 numbers for 2 of `size`'),
+    (dict(size='32,48', recipe='frozen'), '`size` 32,48: several are for recipe finetune'),
     (dict(size='32,224', arch='vit_tiny_patch16_224'), '`size` vit_tiny_patch16_224 is built for one size'),
     (dict(recipe='frozen', mixup=.4), '`mixup` 0.4 has no use in recipe frozen')])
 def test_wrong_sizes_and_augmentations(tmp_path, drawn, options, said):
     with pytest.raises(UserError, match=said): run(planet_resnet50.main, tmp_path, drawn, **options)
 
 def test_an_experiment_of_one_size_refuses_two(tmp_path, drawn):
-    with pytest.raises(UserError, match='`size` .*take one here'):
+    with pytest.raises(UserError, match='`size` 32,48: planet_resnet50.py alone trains at several, give one'):
         run(weather_resnet18.main, tmp_path, drawn, size='32,48')
 
 def test_folds_share_the_features(tmp_path, drawn, monkeypatch):
