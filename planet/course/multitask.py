@@ -101,9 +101,9 @@ def verdict(found:Comparison) -> str:
     "Say in a sentence whether the model with two targets is significantly better in F2."
     def says(key):
         low, high = found.scores[f'{key}_difference_interval']
-        return 'higher' if low > 0 else 'lower' if high < 0 else 'no different'
-    return (f"With two targets, beyond the noise of the choice of chips: F2 {says('f2')} as each predicts, "
-            f"{says('f2_above')} by one rule.")
+        return 'significantly ' + ('higher' if low > 0 else 'lower') if low*high > 0 else 'not significantly different'
+    return (f"F2 with two targets is {says('f2')} as each model predicts, and {says('f2_above')} "
+            'with one decision rule for both.')
 
 @dataclass(frozen=True)
 class LikeliestOf:
