@@ -39,7 +39,7 @@ class TwoTargetLoss:
     """Softmax cross entropy for a category plus BCE for each tag, from one row of logits and two targets.
 
     The first `classes` logits are the category's (`CategoryBlock`), the others the tags' (`MultiCategoryBlock`). The
-    sum is divided by the number of questions, 1 + tags: it is `GroupedCrossEntropyLoss` with a target for the category.
+    sum is divided by the number of decisions, 1 + tags: it is `GroupedCrossEntropyLoss` with a target for the category.
     `learn.predict` gives `((category, tags), _, probs)`: the likeliest class, and the tags above `thresh`.
     """
     def __init__(self,
