@@ -77,7 +77,7 @@ EXERCISES = dict(
         remark='The false positive costs 0.06, the false negative 0.29.'),
     two_targets=Exercise(_two_targets, _two, 'Cross entropy of the first four logits, plus the *sum* of the BCE of '
         'the other '
-        'thirteen; over the number of questions, 1 + 13; then the mean over chips.', {
+        'thirteen; over the number of decisions, 1 + 13; then the mean over chips.', {
         'The second part is a mean over thirteen tags, so the weather counts as much as all of them together.':
             lambda x, weather, tags: (F.cross_entropy(x[:, :4], weather)
                                       + F.binary_cross_entropy_with_logits(x[:, 4:], tags)),
