@@ -2,7 +2,7 @@
 from pathlib import Path
 from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
-from planet.cli import UserError, near_names
+from planet.cli import UserError, near_names, takes
 from planet.trackers import check_track
 
 __all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS',
@@ -20,6 +20,8 @@ RECIPES = { # what options are by default; the epochs of a frozen head take seco
     'finetune': dict(epochs=3, freeze_epochs=4, lr=3e-3),
     'frozen': dict(freeze_epochs=20, lr=1e-3),
     'frozen+finetune': dict(epochs=2, freeze_epochs=20, lr=1e-3)}
+
+SPLITS = 'auto', 'random', 'ungrouped' # or a file
 
 DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
 
@@ -39,6 +41,8 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f"{recipe} is unknown: one of {', '.join(RECIPES)}{near_names(recipe, RECIPES)}", 'recipe')
     if given.get('precision', 'auto') not in PRECISIONS:
         raise UserError(f"{given['precision']} is unknown: one of {', '.join(PRECISIONS)}", option='precision')
+    if (decide := given.get('decide', 'thresh')) not in DECIDE:
+        raise UserError(f"{decide} is unknown: one of {', '.join(DECIDE)}{near_names(decide, DECIDE)}", option='decide')
     if recipe != 'finetune' and given.get('freeze_epochs') == 0:
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
     for name in ('mixup', 'light') if recipe == 'frozen' else ():
@@ -49,9 +53,16 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
                         f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
+    if (split := str(given.get('split', 'auto'))) not in SPLITS and not Path(split).expanduser().is_file():
+        near = near_names(split, SPLITS)
+        raise UserError(f"{split}: no such file (or {', '.join(SPLITS)}){near}", option='split')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
-    if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
+    if folds == 1:
+        other = ', or 0 for a random split' if takes('fold') else ''
+        raise UserError(f'1 leaves no chip to train on: 2 or more{other}', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
+    if folds and split not in ('auto', 'ungrouped'):
+        raise UserError(f'{split} has no use with `folds`, which are the split: leave one out', option='split')
     if folds and fold >= folds:
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
