@@ -10,6 +10,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
@@ -28,15 +29,16 @@ NOTEBOOKS = [Notebook(*row) for row in (
     ('10_feedforward', 50, 'from pixels to logits: a net as a list and as a class, SGD and Adam by hand',
      'a net that reads digits, 0.97 right, written by you'),
     ('11_pets', 55, 'single label: names, presizing, `lr_find`, frozen layers, the block of a ResNet',
-     'a confusion matrix of pet breeds, and learning rates on the slope'),
+     "a confusion matrix of pet breeds, and a learning rate read off `lr_find`'s curve"),
     ('12_planet', 45, 'multi-label from start to end: loss, threshold, F2, errors, two targets, Kaggle and W&B',
      'a scored tagger and a submission file'),
     ('00_losses', 65, 'cross entropy and binary cross entropy by hand; focal, asymmetric, soft F2, grouped',
      'a loss that is right at a logit of 10,000'),
     ('01_metrics', 50, 'F2, thresholds, cross-fitting, paired intervals', 'a score that holds on other chips'),
-    ('01a_resampling', 15, 'folds and bootstrap, with duplicates kept together', 'an interval that covers'),
+    ('01a_resampling', 15, 'folds and bootstrap, with duplicates kept together',
+     'confidence intervals with the right coverage'),
     ('01b_decisions', 40, 'from probabilities to the tag set of the best expected F2',
-     'the exact best answer of a chip'),
+     'the tag set of highest expected F2 for each chip'),
     ('01c_calibration', 25, 'reliability, Platt and temperature scaling', 'probabilities that are frequencies'),
     ('02_data', 35, 'explore chips; from a table of tags to batches; duplicates and folds',
      'your own chips as batches'),
@@ -44,12 +46,13 @@ NOTEBOOKS = [Notebook(*row) for row in (
      'a `Learner` that starts at the base rates'),
     ('04_inference', 20, 'the model folder: save, load, tag, decide', 'tags of new chips from a saved model'),
     ('05a_windows', 25, "windows of a chip's ground size on a georeferenced raster",
-     'chips out of a scene, none forgotten'),
-    ('05b_areas', 20, 'overlapping windows, and hectares with an interval', 'an area that is corrected for errors'),
-    ('05_scenes', 20, 'a scene tagged, checked and laid on a map', 'a table, a raster and a page in the right place'),
-    ('13_passengers', 20, 'tabular data read and checked', 'a table in which each cell is right or refused'),
+     'a scene cut into chips, without gaps'),
+    ('05b_areas', 20, 'overlapping windows, and hectares with an interval',
+     "hectares of a tag, corrected for the tagger's errors"),
+    ('05_scenes', 20, 'a scene tagged, checked and laid on a map', "a table, a raster and a map of a scene's tags"),
+    ('13_passengers', 20, 'tabular data read and checked', 'a table whose cells are all checked'),
     ('13b_binary', 35, 'binary classification: one unit, logits, a threshold, folds',
-     'a score beside a rule and a line'),
+     'an accuracy beside those of a simple rule and of logistic regression'),
     ('13c_points', 25, 'points in pixels or shares, EXIF', 'a split without duplicates'),
     ('13d_regression', 30, 'flips that move the point, `y_range`', 'an error in pixels, beside a baseline'),
     ('13e_agreement', 25, 'which block, loss, metric and decision for which task', 'a check of any `Learner`'))]
@@ -130,8 +133,12 @@ def minutes(cells):
 
 def listed(names):
     "Notebooks in order, with minutes: a list, since a table of these would not fit a phone."
-    return '\n'.join(f'{i}. [{n}](../nbs/{n}.ipynb), {BY_NAME[n].minutes} minutes: {BY_NAME[n].teaches}. '
-                     f'*At the end: {BY_NAME[n].ends}.*' for i, n in enumerate(names, 1))
+    return '\n'.join(filled(f'{i}. [{n}](../nbs/{n}.ipynb), {BY_NAME[n].minutes} minutes: {BY_NAME[n].teaches}. '
+                            f'*At the end: {BY_NAME[n].ends}.*', '   ') for i, n in enumerate(names, 1))
+
+def filled(text, indent=''):
+    "Text on lines of 120 characters at most."
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 def hours(names):
     total = sum(BY_NAME[n].minutes for n in names)
@@ -140,10 +147,12 @@ def hours(names):
 def index():
     "The page docs/course.md."
     parts = ['# The course',
-             'Three ways through the notebooks. Each runs by itself, without a network, in about a minute; each ends '
-             'with exercises that check themselves and a questionnaire. Minutes: to read, to run, to solve them.']
+             filled('Three ways through the notebooks. Each notebook runs by itself, without a network, in about a '
+                    'minute, and ends with exercises that check themselves and a questionnaire. The minutes are for '
+                    'reading and running it and for solving its exercises.')]
     for who, (what, end, names) in READERS.items():
-        parts += [f'## For {who}', f'{what[0].upper()}{what[1:]}. {hours(names)}; at the end {end}.', listed(names)]
+        parts += [f'## For {who}', filled(f'{what[0].upper()}{what[1:]}. {hours(names)}; at the end {end}.'),
+                  listed(names)]
     return '\n\n'.join([*parts, SUMMARY]) + '\n'
 
 def readme():

@@ -42,6 +42,10 @@ def main(
     chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)
     chips = with_groups(chips, o.groups)
     backbone, split = find_backbone(o.arch, chips.stats, chips.bands), random_split(chips)
+    if not 2 <= o.folds <= len(set(split.group)):
+        raise UserError(f'{o.folds} is outside 2 to {len(set(split.group))}, the number of distinct chips', 'folds')
+    # duplicates and chips of one scene are in one fold, and count together in the intervals
+    fold = kfolds(len(chips), o.folds, o.seed, groups=split.group)
     learn = chip_learner(tags_dls(chips, store, split, o.bs), backbone, o.weights, precision=o.precision)
     choose_threads(learn, o.threads)
     start = perf_counter()
@@ -51,11 +55,6 @@ def main(
         f'device: {device_facts(default_device())}, seed {o.seed}', '',
         f"{'loss':<11}{f'F2 at {o.thresh:g}':>24}{'against bce':>28}{'F2, thresholds per tag':>26}"
         f"{'average precision':>26}{'seconds':>9}")
-    if not 2 <= o.folds <= len(set(split.group)):
-        raise UserError(f'{o.folds} of {len(set(split.group))} distinct chips: 2 at least, and as many chips as folds',
-                        option='folds')
-    # duplicates and chips of one scene are in one fold, and count together in the intervals
-    fold = kfolds(len(chips), o.folds, o.seed, groups=split.group)
 
     def interval(scores, other=None, sign='', groups=split.group):
         low, high = bootstrap_interval(scores, other, groups=groups)

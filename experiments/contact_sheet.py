@@ -98,9 +98,9 @@ def main(
     size:int=200, # height and width of a chip, in pixels
     record:str='', # a run whose probabilities the last row shows, against its threshold: a name or a folder
     runs:str='runs', # where runs are
-    dark:bool=False, # on dark paper
-    names:bool=False, # with the names of their files
-    out:str='chips.png', # the picture
+    dark:bool=False, # a dark background, for pages in dark mode
+    names:bool=False, # print the name of its file over each chip
+    out:str='chips.png', # the picture to write
 ):
     "Draw a sheet of chips with their tags; the last row with the probabilities of a run."
     check_options(dict(locals()))

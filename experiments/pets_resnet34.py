@@ -16,13 +16,13 @@ def main(
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file
     arch:str='resnet34', # backbone, of torchvision or timm
     size:int=224, # height and width of a picture in a batch, in pixels
-    presize:int=460, # and before augmentation, which cuts it out of this
+    presize:int=460, # height and width before augmentation, which cuts the final size out of it
     bs:int=64, # pictures in a batch
     epochs:int=3, # epochs with all layers
     freeze_epochs:int=2, # epochs with the head alone, before
     lr:float=None, # learning rate of the head (default: what lr_find suggests)
     valid_pct:float=0.2, # share of the pictures in the validation set
-    seed:int=42, # of the split, the head and the order of pictures
+    seed:int=42, # random seed of the split, the head and the order of pictures
     workers:int=0, # processes that load batches
     skip_bad:bool=False, # leave out pictures that cannot be read, and record which
     out:str='runs', # where the record goes

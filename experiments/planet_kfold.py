@@ -60,6 +60,9 @@ def main(
     if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
         raise UserError('kernel is a head on frozen features: add `recipe` frozen', option='head')
     if o.stock and '+' in o.arch: raise UserError(f'{o.arch}: stock fastai has one network, name one', option='arch')
+    default = chip_options() | dict(loss='bce', loss_args='')
+    for name in ('recipe', 'loss', 'loss_args', 'mixup', 'light', 'precision', 'bands') if o.stock else ():
+        if o[name] != default[name]: raise UserError(f'{o[name]} has no use with `stock`: leave it out', option=name)
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
         check_recipe(o) # before chips are decoded

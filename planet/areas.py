@@ -107,7 +107,7 @@ def tag_areas(
     scene, # `planet.scene_files.TaggedScene`
     counts=None, # of `validation_counts`
 ): # a row a tag: windows, hectares tagged, corrected hectares with low and high, recall, precision, positives
-    "Area in hectares of the cells with each tag, corrected for the tagger's misses and false alarms"
+    "Area in hectares of the cells with each tag, corrected for the tagger's false negatives and false positives"
     area, table = valid_areas(scene), []
     total = float(area.sum())
     for i, tag in enumerate(scene.vocab):

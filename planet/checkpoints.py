@@ -134,7 +134,8 @@ class Checkpoints(Callback):
         path, what = self.folder/f"epoch-{self.best['epoch']}", f"{self.best['metric']} {self.best['value']:.4f}"
         try: bare(learn.model).load_state_dict(read_checkpoint(path).model)
         except ValueError as e: return self.warn(f'{path} is damaged ({e}): the last epoch is scored')
-        self.warn(f"`patience`: epoch {self.best['epoch']}, the best ({what}), is scored on the chips that chose it")
+        self.warn(f"`patience`: epoch {self.best['epoch']}, the best ({what}), was chosen on the validation chips "
+                  'that score it: its score is optimistic')
 
     def warn(self, text):
         if self.record: self.record.warn(text)

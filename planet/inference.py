@@ -74,10 +74,10 @@ def load_network(
     try:
         model = build_model(**facts['settings'])
         model.load_state_dict(load_file(path))
-    except (RuntimeError, TypeError, ValueError, KeyError) as e:
+    except (UserError, RuntimeError, TypeError, ValueError, KeyError) as e:
         why = ' '.join(str(e).split())[:200]
         raise UserError(f'{path} does not fit the network that model.json describes ({why}): '
-                        'install the planet that wrote it') from None
+                        'install the planet that wrote it, or add its backbone to BACKBONES first') from None
     return Network(model, facts, device)
 
 # %% ../nbs/04_inference.ipynb #engines

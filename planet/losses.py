@@ -277,7 +277,7 @@ class SoftFBetaLoss(TagLoss):
 # %% ../nbs/00_losses.ipynb #grouped-cross-entropy-loss
 class GroupedCrossEntropyLoss(TagLoss):
     """Softmax cross entropy over mutually exclusive tags (weather) plus binary cross entropy over each other tag, over
-    the number of questions. A chip without a tag of the group has a group term of 0; several share its truth"""
+    the number of decisions. A chip without a tag of the group has a group term of 0; several share its truth"""
     exclusive:list # indices of the group's tags, or their names if `vocab` is given
     vocab:list=None # all tags, in the order of the columns
     def __post_init__(self):

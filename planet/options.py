@@ -2,7 +2,7 @@
 from pathlib import Path
 from fastcore.basics import AttrDict
 from fastcore.meta import delegates  # experiments take it from here: they import nothing before `planet.cli`
-from planet.cli import UserError, near_names
+from planet.cli import UserError, near_names, takes
 from planet.trackers import check_track
 
 __all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS',
@@ -41,6 +41,8 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f"{recipe} is unknown: one of {', '.join(RECIPES)}{near_names(recipe, RECIPES)}", 'recipe')
     if given.get('precision', 'auto') not in PRECISIONS:
         raise UserError(f"{given['precision']} is unknown: one of {', '.join(PRECISIONS)}", option='precision')
+    if (decide := given.get('decide', 'thresh')) not in DECIDE:
+        raise UserError(f"{decide} is unknown: one of {', '.join(DECIDE)}{near_names(decide, DECIDE)}", option='decide')
     if recipe != 'finetune' and given.get('freeze_epochs') == 0:
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
     for name in ('mixup', 'light') if recipe == 'frozen' else ():
@@ -55,43 +57,47 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         near = near_names(split, SPLITS)
         raise UserError(f"{split}: no such file (or {', '.join(SPLITS)}){near}", option='split')
     folds, fold = given.get('folds', 0), given.get('fold', 0)
-    if folds == 1: raise UserError('1 leaves no chip to train on: 2 or more, or 0 for a random split', option='folds')
+    if folds == 1:
+        other = ', or 0 for a random split' if takes('fold') else ''
+        raise UserError(f'1 leaves no chip to train on: 2 or more{other}', option='folds')
     if fold and not folds: raise UserError(f'{fold} needs `folds`, the number of folds to make', option='fold')
+    if folds and split not in SPLITS:
+        raise UserError(f'{split} has no use with `folds`, which are the split: leave one out', option='split')
     if folds and fold >= folds:
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
 def chip_options(
     data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
-    label_delim:str='', # what separates the tags of a chip in the table; by default what it plainly uses
+    label_delim:str='', # what separates tags in the table: a character, space, or none for one tag; by default detected
     bands:str='', # of GeoTIFF chips: red,green,blue,nir, numbers from 1, or all; by default red, green, blue
     weights:str='auto', # where the backbone starts: auto, imagenet, none, or a .safetensors or .pth file (a+b for two)
     arch:str='resnet50', # backbone, of torchvision or timm; several by + (resnet18+resnet50) have their features joined
-    size:str=128, # height and width of a chip, in pixels; several by comma, such as 128,256: one after the other
+    size:str=128, # height and width of a chip, in pixels; planet_resnet50.py also trains at several in turn (128,256)
     bs:int=64, # chips in a batch
     recipe:str='finetune', # finetune; frozen, a head on features computed once; or frozen+finetune, then all layers
-    epochs:str=None, # epochs with all layers, perhaps of each `size`; by default 3, of recipe frozen+finetune 2
-    freeze_epochs:str=None, # epochs with the head alone, before; by default 4, of a frozen recipe 20
-    lr:float=None, # base learning rate; by default 3e-3, of a head on features 1e-3
+    epochs:str=None, # epochs with all layers (one number for each `size`, or one for all); default 3, frozen+finetune 2
+    freeze_epochs:str=None, # epochs with the head alone, before those with all layers; default 4, frozen recipes 20
+    lr:float=None, # base learning rate; default 3e-3, of a head on frozen features 1e-3
     mixup:float=0, # blend pairs of training chips and their tags (MixUp), by a share of Beta(mixup, mixup); 0: none
     light:float=0, # random brightness and contrast of training chips, by this share; 0: none
     body_lr:float=1e-4, # learning rate of all layers in recipe frozen+finetune
     views:int=2, # flips and rotations of a chip that recipe frozen computes features of, 1 to 8
     precision:str='auto', # number format: auto asks the device; fp32, bf16, fp16
-    threads:int=0, # of the CPU, for training; 0: as many as make a step fastest, measured at the start
+    threads:int=0, # CPU threads for training; 0: as many as make a step fastest, measured at the start
     tta:bool=True, # no test-time augmentation: predict from one view of a chip, not the mean of its eight
     valid_pct:float=0.2, # share of the chips in the validation set, without `folds`
     split:str='auto', # auto: the table's own (is_valid, split) if it has one; random; ungrouped; or a CSV file of one
     groups:str='', # chips that stay together: a CSV of image_name,group (planet-data neighbours); ungrouped splits them
     folds:int=0, # cut the chips into so many stratified folds, kept in OUT/folds; 0: a random split
     fold:int=0, # the fold that is the validation set
-    seed:int=42, # of the split, the head and the order of chips
+    seed:int=42, # random seed of the split, the head and the order of chips
     workers:int=0, # processes that load batches
     skip_bad:bool=False, # leave out chips that cannot be read, and record which
     out:str='runs', # where the record goes
-    name:str='', # of the run: the end of its folder's name
-    resume:str='', # go on with a run that did not end: its folder, or a checkpoint in it; other options as then
+    name:str='', # name of the run, by which planet-runs finds it; its folder's name ends with it
+    resume:str='', # go on with a run that did not end: its folder, name, last or a checkpoint; other options as then
     patience:int=0, # end a stage after so many epochs without a better validation score, and keep the best; 0: never
-    deterministic:bool=False, # bit-equal results on a GPU as well, where training is slower by it
+    deterministic:bool=False, # bit-equal results on a GPU too, where it slows training down
     track:str='none', # experiment trackers, by comma: wandb, tensorboard, trackio, mlflow
     wandb:bool=False, # short for --track wandb
     wandb_mode:str='', # online or offline; by default online, or as WANDB_MODE says
@@ -111,11 +117,12 @@ def stages_of(found:dict) -> list: # of `(size, freeze_epochs, epochs)`
     lists = {name: whole_numbers(found[name], name) for name in names}
     n = len(lists.get('size', [0]))
     for name, values in lists.items():
-        if len(values) not in (1, n): raise UserError(f'{found[name]} are {len(values)}, of {n} sizes', option=name)
+        if len(values) not in (1, n):
+            raise UserError(f'{found[name]}: {len(values)} numbers for {n} of `size`: give one, or one each', name)
         for value in values: check_options({name: value})
         found[name] = values[0]
     if n > 1 and found.get('recipe') != 'finetune':
-        raise UserError(f"{','.join(map(str, lists['size']))} are for recipe finetune: take one", option='size')
+        raise UserError(f"{','.join(map(str, lists['size']))}: several are for recipe finetune alone, give one", 'size')
     return list(zip(*(values*(n//len(values)) for values in lists.values()))) if n > 1 else []
 
 def options(shared:dict, # from `chip_options`
@@ -127,7 +134,9 @@ def options(shared:dict, # from `chip_options`
     for name, value in RECIPES.get(found.get('recipe'), {}).items(): # other experiments have their own
         if name in found and found[name] is None: found[name] = value
     stages = stages_of(found)
-    if stages and not progressive: raise UserError(f'{[s[0] for s in stages]}: take one here', option='size')
+    if stages and not progressive:
+        sizes = ','.join(str(stage[0]) for stage in stages)
+        raise UserError(f'{sizes}: planet_resnet50.py alone trains at several, give one', option='size')
     if stages: found.stages = stages
     check_options(found)
     check_track(found)

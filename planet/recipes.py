@@ -9,13 +9,14 @@ from fastai.torch_core import default_device
 from fastcore.basics import AttrDict
 from fastcore.foundation import L
 from torch import nn
+from planet.amazon import WEATHER
 from planet.augment import LightBatch
 from planet.backbones import find_backbone
 from planet.callbacks import check_precision, one_table
 from planet.data import DecodeChip
 from planet.distributed import bare
 from planet.frozen import install_head, pooled_features, predict_head, train_head
-from planet.learner import fine_tune
+from planet.learner import find_loss, fine_tune
 from planet.options import chip_options
 from planet.store import ChipStore
 
@@ -35,6 +36,7 @@ def check_recipe(
     if not o.tta and o.views != default['views']:
         raise UserError(f'{o.views} has no use without test-time augmentation, which is one view', option='views')
     check_precision(o.precision, default_device())
+    if 'loss' in o: find_loss(o.loss, WEATHER, o.thresh, o.loss_args) # whether the chips have a weather is seen later
     backbone = find_backbone(o.arch)
     for size in sizes(o): backbone.check_size(size)
     if any(backbone.plan(size)[0] != backbone.plan(o.size)[0] for size in sizes(o)):

@@ -249,6 +249,8 @@ def find_run(run, # a run's folder, its name (or the beginning of its folder's n
     for folder in (path, out/path):
         if _is_run(folder): return read_record(folder)
     hint = "give a run's folder, its name, last or best"
+    if run in ('last', 'best') and not out.is_dir():
+        raise UserError(f'{out}: no such folder, so there is no {run} run: train one, or name the folder of runs')
     if len(path.parts) != 1 or not out.is_dir():
         inside = sorted(path.glob('[!.]*/record.json')) or sorted(path.glob('[!.]*/[!.]*/record.json'))
         wrong = 'no record.json is in it' if path.is_dir() else 'no such folder'
@@ -257,7 +259,7 @@ def find_run(run, # a run's folder, its name (or the beginning of its folder's n
     if run in ('last', 'best'):
         found = best_run(records) if run == 'best' else next(iter(records), None)
         if found: return found
-        raise UserError(f"{out}: no run{' with a score' if records else ''} is in it: {hint}")
+        raise UserError(f"{out}: no run{' with a score' if records else ''} is in it: train one, or name its folder")
     found = [r for r in records if run in (r.path.name, r.name)] or [r for r in records if r.path.name.startswith(run)]
     if len(found) == 1: return found[0]
     if found:

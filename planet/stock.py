@@ -1,6 +1,7 @@
 "Stock fastai as the course writes it, `ImageBlock`, `vision_learner` and `fine_tune` in fp32: what ours is beside."
 from planet.backbones import find_backbone
 from planet.data import LabelOf
+from planet.learner import start_weights
 from planet.weights import read_weights
 
 __all__ = ['stock_learner']
@@ -11,7 +12,7 @@ def stock_learner(
     size:int=128, # height and width of a chip, in pixels
     bs:int=64, workers:int=0, # chips in a batch, and processes that load batches
     arch='resnet50', # backbone
-    weights:str='imagenet', # where it starts: imagenet, none, or a .safetensors or .pth file
+    weights:str='imagenet', # where it starts: auto, imagenet, none, or a .safetensors or .pth file
 ): # -> `Learner`
     "fastai's own multi-label learner: no prior-bias head, no bf16, no test-time augmentation."
     from fastai.vision.all import (
@@ -29,7 +30,7 @@ def stock_learner(
                       batch_tfms=Normalize.from_stats(*imagenet_stats))
     dls = block.dataloaders(chips.paths, bs=min(bs, len(split.train)), num_workers=workers)
     backbone = find_backbone(arch)
-    learn = vision_learner(dls, backbone.arch, pretrained=weights == 'imagenet')
-    if weights not in ('imagenet', 'none'): backbone.load(learn, size, 3, read_weights(weights), weights)
-    learn.weights = weights
+    def build(pretrained): return vision_learner(dls, backbone.arch, pretrained=pretrained)
+    learn, learn.weights = start_weights(backbone, build, weights)
+    if weights not in ('auto', 'imagenet', 'none'): backbone.load(learn, size, 3, read_weights(weights), weights)
     return learn

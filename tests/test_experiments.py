@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import fbeta_score
-from experiments import planet_resnet50, weather_resnet18
+from experiments import planet_kfold, planet_resnet50, weather_resnet18
 from planet.cli import UserError
 from planet.sources import find_chips
 
@@ -152,6 +152,22 @@ def test_options_are_looked_at_before_torch(name, args, status, said, tmp_path):
     done = command(name, *args, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{root}'})
     assert done.returncode == status and said in done.stdout + done.stderr
     if status: assert done.stderr.count('\n') == 1 and not done.stdout
+
+@pytest.mark.parametrize('wrong,told', [(dict(decide='expcted'), '`decide` expcted .* did you mean expected'),
+                                        (dict(split=__file__, folds=3), '`split` .* has no use with `folds`'),
+                                        (dict(split='randm'), '`split` randm: no such file .* did you mean random'),
+                                        (dict(loss='focl'), '`loss` focl .* did you mean focal'),
+                                        (dict(loss='focal', loss_args='gama=1'), '`loss_args` gama .*gamma'),
+                                        (dict(loss='grouped', loss_args='x=1'), '`loss_args` x is unknown')])
+@pytest.mark.parametrize('main', [planet_resnet50.main, planet_kfold.main])
+def test_rule_and_loss_are_looked_at_before_chips_are_decoded(main, wrong, told, tmp_path, drawn, monkeypatch):
+    "A misspelt rule was taken for the plain threshold, without a word; a misspelt loss cost the decoding."
+    from planet import recipes
+    def no_size(*args): raise AssertionError('too late')
+    monkeypatch.setattr(recipes, 'sizes', no_size)
+    options = dict(quick, freeze_epochs=0)
+    with pytest.raises(UserError, match=told): main(**options | wrong, data=str(drawn), out=str(tmp_path))
+    assert not list(tmp_path.glob('*/2*'))
 
 def test_both_spellings_of_an_option(tmp_path):
     for option in ('--freeze_epochs', '--freeze-epochs'):

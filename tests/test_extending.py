@@ -8,6 +8,7 @@ import tifffile
 from experiments import planet_resnet50
 from planet import backbones, learner, public_sets, results, sources, trackers
 from planet.cli import UserError
+from planet.inference import Tagger
 
 page = (Path(__file__).resolve().parent.parent/'docs'/'extending.md').read_text(encoding='utf-8')
 recipes = {name: code for name, code in re.findall(r'```python\n# ([^\n]+)\n(.*?)```', page, re.DOTALL)}
@@ -42,6 +43,11 @@ def test_a_backbone(tmp_path, drawn):
     assert record['options']['arch'] == 'three_layers' and record['scores']['f2'] > 0
     found = backbones.find_backbone('three_layers')
     assert found.stats[0] == (.31, .34, .30)
+    model, = (tmp_path/'out').glob('planet_resnet50/2*/model')
+    assert Tagger.load(model).vocab == record['data']['vocab']
+    del backbones.BACKBONES['three_layers'] # as in a program that has not added it
+    with pytest.raises(UserError, match='weights.* three_layers is unknown.* or add its backbone to BACKBONES'):
+        Tagger.load(model)
 
 def test_a_loss(tmp_path, drawn):
     run('loss')

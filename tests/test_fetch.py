@@ -816,7 +816,7 @@ def test_a_set_that_is_not_whole_is_fetched_again(sets, tmp_path, capsys, what):
     (tmp_path/'fastai'/'archive'/f'{what}.tgz').unlink()
     assert get(what) == folder and contents(folder) == SETS[what][1]
     aside = folder.with_name(f'{what}.incomplete-1')
-    assert (aside/'models'/'mine.pth').exists() and 'was not whole: it is now' in capsys.readouterr().out
+    assert (aside/'models'/'mine.pth').exists() and 'was incomplete: it was renamed to' in capsys.readouterr().out
 
 def test_a_sample_with_its_table_alone(sets, monkeypatch, tmp_path):
     folder = get('sample')

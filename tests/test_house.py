@@ -1,6 +1,8 @@
 """The project's own rules, read from its files: which module may import which, how long lines, modules and cells are,
 docstrings, and nothing written twice."""
 import ast
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -192,6 +194,25 @@ def test_help_loads_no_torch(script):
     # 0.2 s on a quiet machine
     assert not loaded & {'torch', 'fastai', 'pandas', 'matplotlib'} and time.perf_counter() - start < 5
 
+def options_read(path, done=()):
+    "Names of options that a file reads itself, and those of the modules of the package to which it hands all of them."
+    code = read(path)
+    whole = {name for name in re.findall(r'\b(\w+)\((?:[^()]*, )?(?:o|options)\b(?!\.)', code)}
+    found = {word for pair in re.findall(r"\b(?:o|options)\.(\w+)|'(\w+)'", code) for word in pair}
+    for module, names in re.findall(r'from (planet[\w.]*) import ([\w, ]+)', code):
+        if module not in ('planet.options', *done) and whole & set(names.split(', ')):
+            found |= options_read(PACKAGE[module], (*done, module))
+    return found
+
+@pytest.mark.parametrize('script', [p for p in python_files('experiments') if '@delegates(chip_options' in read(p)],
+                         ids=lambda p: p.stem)
+def test_every_option_that_an_experiment_takes_is_used(script):
+    main = importlib.import_module(name_of(script)[:-3].replace('/', '.')).main
+    its_own, = (n.args.args for n in ast.parse(read(script)).body if getattr(n, 'name', '') == 'main')
+    shared = set(inspect.signature(main).parameters) - {a.arg for a in its_own} - {'kwargs'}
+    unused = shared - options_read(script)
+    assert not unused, listed(unused)
+
 # ---- how long things are
 
 def test_the_package_says_its_rooms_in_ten_lines():
@@ -208,6 +229,13 @@ def test_lines_of_code():
              and not line.startswith('__all__ = [')] # nbdev writes up to 130 characters there
     found += [f'{name_of(p)} #{c["id"]}: {len(line)}' for p in notebooks() for c in cells(p)
               for line in source(c).split('\n') if len(line) > 120]
+    assert not found, listed(found)
+
+def test_lines_of_pages():
+    "Tables and pictures alone may be longer."
+    pages = [*ROOT.glob('*.md'), *(ROOT/'docs').glob('*.md')]
+    found = [f'{name_of(p)}:{i}: {len(line)}' for p in pages for i, line in enumerate(read(p).split('\n'), 1)
+             if len(line) > 120 and not line.startswith(('|', '<'))]
     assert not found, listed(found)
 
 def test_modules_fit_in_a_sitting():

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from experiments import planet_kfold
+from planet.chips import from_folder
 from planet.cli import UserError
 from planet.crossval import Folds, OutOfFold
 from planet.records import read_record
 from planet.rules import AboveThreshold
+from planet.splits import random_split
+from planet.stock import stock_learner
 
 root = Path(__file__).resolve().parent.parent
 quick = dict(arch='resnet18', weights='none', size=32, epochs=1, freeze_epochs=1, folds=3, tta=False)
@@ -111,6 +114,23 @@ def test_stock_fastai_on_the_same_folds(whole, drawn, tmp_path, capsys):
     assert 'there is no model folder' in capsys.readouterr().out
     of = [[list(pd.read_csv(r.path/'folds'/f'fold-{k}.csv').image_name) for k in range(3)] for r in (record, whole)]
     assert of[0] == of[1] and not record.probabilities().equals(whole.probabilities())
+
+@pytest.mark.parametrize('wrong', [dict(recipe='frozen', epochs=None, freeze_epochs=None), dict(loss='focal'),
+                                   dict(mixup=.4), dict(bands='all')])
+def test_stock_fastai_takes_no_option_that_it_ignores(wrong, drawn, tmp_path):
+    with pytest.raises(UserError, match=f'`{[*wrong][0]}` .* has no use with `stock`'):
+        planet_kfold.main(data=str(drawn), out=str(tmp_path), stock=True, **quick | wrong)
+
+def test_stock_fastai_goes_on_without_pretrained_weights(drawn, monkeypatch, capsys):
+    "As every experiment does with `weights` auto, which is the default; it used to look for a file called auto."
+    def offline(*args, **kwargs): raise OSError('no network')
+    monkeypatch.setattr('torch.hub.load_state_dict_from_url', offline)
+    monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', offline)
+    chips = from_folder(drawn)
+    learn = stock_learner(chips, random_split(chips), 32, 16, arch='resnet18', weights='auto')
+    assert learn.weights == 'none' and 'RANDOM weights' in capsys.readouterr().out
+    with pytest.raises(UserError, match='`weights` imagenet: .*cannot be had'):
+        stock_learner(chips, random_split(chips), 32, 16, arch='resnet18', weights='imagenet')
 
 def test_a_head_in_closed_form_and_stacks(whole, drawn, tmp_path, monkeypatch, capsys):
     from planet.inference import Tagger

@@ -101,7 +101,9 @@ def test_a_run_by_path_name_beginning_last_and_best(tmp_path, monkeypatch):
     assert read_record(first).started.isoformat() == '2026-01-01T12:00:00+00:00'
 
 def test_last_and_best_of_nothing(tmp_path):
-    with pytest.raises(UserError, match='no run is in it'): find_run('last', tmp_path)
+    with pytest.raises(UserError, match='no run is in it: train one'): find_run('last', tmp_path)
+    with pytest.raises(UserError, match='none: no such folder, so there is no best run: train one'):
+        find_run('best', tmp_path/'none')
     make_run(tmp_path, 1, None, status='running')
     with pytest.raises(UserError, match='no run with a score is in it'): find_run('best', tmp_path)
 

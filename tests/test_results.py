@@ -15,6 +15,8 @@ QUOTED = [
     ('README.md', 'planet', '{score:.4f}** [{low:.3f}, {high:.3f}]'), ('README.md', 'planet', '{baseline:.4f}'),
     ('README.md', 'planet', 'F2 {score:.3f}'), ('experiments/planet_resnet50.py', 'planet', 'F2 {score:.3f}'),
     ('experiments/planet_resnet50.py', 'planet', 'best constant answer {baseline:.3f}'),
+    ('experiments/planet_resnet50.py', 'frozen', 'F2 {score:.4f}'),
+    ('experiments/planet_kfold.py', 'kfold', '{score:.4f} [{low:.3f}, {high:.3f}]'),
     ('nbs/12_planet.ipynb', 'planet', 'F2 {score:.3f}'), ('nbs/12_planet.ipynb', 'planet', 'has {baseline:.3f}'),
     ('nbs/13d_regression.ipynb', 'points', '{score:.1f} pixels off, where the mean point is {baseline:.1f} off'),
     ('README.md', 'recipe', '{stock:.4f}'), ('README.md', 'recipe', '{score:.4f}'),

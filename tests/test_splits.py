@@ -264,6 +264,9 @@ def test_rare_tags_are_told_of(tmp_path, capsys):
     split_of(chips, .3, seed)
     assert 'no training chip shows ' in (said := capsys.readouterr().out) and 'ship (2 chips)' in said
     assert '`folds`' in said
+    seed = next(seed for seed in range(99) if {8, 9, 10} & set(RandomSplitter(.3, seed=seed)(range(11))[1]) == {10})
+    split_of(chips, .3, seed)
+    assert capsys.readouterr().out == 'split: no training chip shows blow_down (1 chip)\n' # folds would not help
 
 def test_a_split_says_nothing_where_nothing_is_missing(capsys):
     split_of(of_tags([['clear', 'road'], ['clear']]*20))

@@ -57,8 +57,8 @@ def main(
     samples:int=2000, # samples of each size
     resamples:int=600, # bootstrap resamples of each
     population:int=200_000, # chips that samples are drawn from
-    tags:int=17,
-    seed:int=0,
+    tags:int=17, # tags in the vocab
+    seed:int=0, # random seed of what is drawn
 ):
     "Print the coverage and the median width of four kinds of 95 % bootstrap intervals."
     import numpy as np

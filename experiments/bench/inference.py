@@ -45,7 +45,7 @@ def rates(tagger, paths, bs):
 @script
 def main(
     model:str, # model folder, run, last or best
-    data:str='', # the labelled chips that it was trained on; by default those that it names
+    data:str='', # the labelled chips that it was trained on; by default where its record says they are
     engines:str='torch,onnx,int8', # by comma; those that are not installed or exported are left out
     chips:int=1000, # images to time, of which the validation chips are repeated as often as it takes
     bs:int=32, # images in a batch

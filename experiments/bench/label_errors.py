@@ -47,12 +47,13 @@ def rankings(probs, labels):
 
 @script
 @delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'split', 'fold', 'valid_pct', 'workers', 'epochs', 'lr',
-                              'freeze_epochs', 'body_lr', 'recipe', 'groups'])
+                              'freeze_epochs', 'body_lr', 'recipe', 'groups', 'label_delim', 'bands', 'mixup', 'light',
+                              'precision', 'threads', 'tta'])
 def main(
     data:str='synthetic', # chips whose labels are right
     size:int=128, # height and width of a chip, in pixels
     folds:int=5, # of the cross-validation
-    planted:int=40, # labels that are made wrong
+    planted:int=40, # labels that are made wrong on purpose
     seeds:int=5, # repeats, each with other wrong labels
     **kwargs,
 ):

@@ -51,11 +51,11 @@ def fastest(f, repeats):
 def main(
     test:int=61191, # chips to decide on: the competition's test set
     train:int=40479, # chips to tune and score on: its training set
-    tags:int=17,
+    tags:int=17, # tags in the vocab
     many:int=10_000, # tags of a large vocab, for 10 chips; 0: leave it out
     threads:int=2, # CPU threads
-    repeats:int=3,
-    seed:int=42,
+    repeats:int=3, # times that each is measured; the fastest counts
+    seed:int=42, # random seed of what is drawn
 ):
     "Print the seconds that `decide`, `best_thresholds` and `fbeta` take, the last beside scikit-learn's."
     import torch

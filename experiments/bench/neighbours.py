@@ -107,7 +107,7 @@ def main(
     n:str='1000,10000,40479,101670', # time: chips, by comma
     side:int=10240, # time: height and width of the scene that they are cut from, in pixels
     threads:int=0, # of torch; 0: as it chooses
-    seed:int=42,
+    seed:int=42, # random seed of the scenes
 ):
     "Print recall and precision at several qualities, and seconds at several numbers of chips."
     import torch

@@ -31,7 +31,8 @@ def ours(chips, split, o):
     return learn
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split', 'groups',
+                              'bands'])
 def main(
     weights:str='imagenet', # where both backbones start: imagenet, none, or a .safetensors or .pth file
     thresh:float=0.2, # a tag is predicted above this probability
@@ -47,7 +48,7 @@ def main(
     from planet.sources import find_chips
     from planet.splits import random_split
 
-    chips = find_chips(o.data)
+    chips = find_chips(o.data, o.label_delim)
     split, rule = random_split(chips, o.valid_pct, o.seed), AboveThreshold(o.thresh)
     say(f'device: {device_facts(default_device())}, seed {o.seed}', '',
         f"{'recipe':<16}{f'F2 at {rule}':>12}{'one threshold, cross-fitted':>29}{'seconds':>10}")

@@ -1,6 +1,6 @@
 """What `speed.py` compares ours with: stock fastai, plain PyTorch with torchvision's transforms, tensors in place.
 
-Run as a script it trains stock fastai with its own recipe and prints a line an epoch: `speed.py` times those lines.
+Run by `speed.py --only recipe` it trains stock fastai with its own recipe and prints a line an epoch, which is timed.
 """
 import sys
 import time
@@ -168,6 +168,7 @@ def train_stock(data, weights, arch, size, bs, seed, valid_pct, thresh, workers,
     say(f'final f2 {result.f2_per_chip.mean():.4f}')
 
 if __name__ == '__main__':
+    if len(sys.argv) != 13: sys.exit('speed.py runs this file: python experiments/bench/speed.py --only recipe')
     names = 'data weights arch size bs seed valid_pct thresh workers epochs freeze_epochs lr'.split()
     kinds = str, str, str, int, int, int, float, float, int, int, int, float
     train_stock(**{n: kind(v) for n, kind, v in zip(names, kinds, sys.argv[1:])})

@@ -117,7 +117,7 @@ def main(
     arch:str='resnet50', # backbone of the frozen features, with random weights
     features:int=512, # chips to compute features of
     threads:int=0, # of torch; 0: as torch chooses
-    seed:int=42,
+    seed:int=42, # random seed of the chips
     out:str='', # file for the table, in Markdown
     folder:str='', # measure this folder of chips alone, and print JSON
 ):

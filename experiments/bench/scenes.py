@@ -53,7 +53,7 @@ def in_place(tagger, windows, bs): # seconds, and seconds of CPU, of one window
 def main(
     side:int=5000, # pixels of the scene's side
     arch:str='resnet18', # the network
-    size:int=128, # of its input, pixels
+    size:int=128, # height and width of the network's input, in pixels
     bs:int=64, # windows that are tagged at once
     threads:int=1, # of the network; reading takes two more
     outputs:str='parquet,tif,html', # files to write

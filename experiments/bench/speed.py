@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from planet.cli import UserError, say, script
-from planet.options import RUN_OPTIONS, chip_options, delegates, options
+from planet.options import RECIPE_OPTIONS, RUN_OPTIONS, chip_options, delegates, options
 
 SECTIONS = 'startup', 'loading', 'step', 'epoch', 'inference', 'busy', 'recipe'
 RIVALS = 'stock', 'torchvision', 'floor'
@@ -82,7 +82,7 @@ def watch(command, env=None):
     return lines, times, time.perf_counter() - start, max(memory)
 
 SAME = 'data', 'weights', 'arch', 'size', 'bs', 'seed', 'valid_pct', 'thresh'
-EPOCHS = dict(epochs=3, freeze_epochs=4, lr=3e-3) # of stock's recipe, and of ours where nothing else is asked for
+EPOCHS = {'epochs': 3, 'freeze_epochs': 4, 'lr': 3e-3} # of stock's recipe, and of ours where nothing else is asked for
 
 def main_command(o, out, recipe='finetune'):
     "The main script's command line."
@@ -246,7 +246,7 @@ class Case:
             from scale import write_folder
             o.data = self.cache.name + '/drawn'
             write_folder(Path(o.data), o.drawn, o.size, o.seed)
-        self.chips = find_chips(o.data, o.label_delim)
+        self.chips = find_chips(o.data)
         self.split = random_split(self.chips, o.valid_pct, o.seed)
         self.workers = [o.workers] if o.workers else sorted({0, cores()})
     def store(self, where='', again=False):
@@ -258,11 +258,13 @@ class Case:
     def part(self, n):
         "A split of the first `n` training chips and a few to validate on."
         from dataclasses import replace
-        if n > len(self.split.train): raise UserError(f'{len(self.split.train)} training chips are too few for `steps`')
+        left = len(self.split.train)
+        if n > left: raise UserError(f'{n:,} training chips are needed for `steps`, and there are {left:,}')
         return replace(self.split, train=self.split.train[:n], valid=self.split.valid[:8])
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split', 'groups',
+                              'label_delim', 'bands'])
 def main(
     only:str='', # sections to run, by comma; by default all: startup, loading, step, epoch, inference, busy, recipe
     repeats:int=3, # of each measurement

@@ -15,7 +15,7 @@ def main(
     data:str='', # make them from the chips of this folder; by default from synthetic ones
     drawn:int=100, # how many chips to make them from
     workers:int=0, # threads that read them; 0: one a core
-    seed:int=42,
+    seed:int=42, # random seed of the chips
 ):
     "Print the seconds that `verify` takes, and its report."
     import os

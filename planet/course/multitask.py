@@ -39,7 +39,7 @@ class TwoTargetLoss:
     """Softmax cross entropy for a category plus BCE for each tag, from one row of logits and two targets.
 
     The first `classes` logits are the category's (`CategoryBlock`), the others the tags' (`MultiCategoryBlock`). The
-    sum is divided by the number of questions, 1 + tags: it is `GroupedCrossEntropyLoss` with a target for the category.
+    sum is divided by the number of decisions, 1 + tags: it is `GroupedCrossEntropyLoss` with a target for the category.
     `learn.predict` gives `((category, tags), _, probs)`: the likeliest class, and the tags above `thresh`.
     """
     def __init__(self,
@@ -101,9 +101,9 @@ def verdict(found:Comparison) -> str:
     "Say in a sentence whether the model with two targets is significantly better in F2."
     def says(key):
         low, high = found.scores[f'{key}_difference_interval']
-        return 'higher' if low > 0 else 'lower' if high < 0 else 'no different'
-    return (f"With two targets, beyond the noise of the choice of chips: F2 {says('f2')} as each predicts, "
-            f"{says('f2_above')} by one rule.")
+        return 'significantly ' + ('higher' if low > 0 else 'lower') if low*high > 0 else 'not significantly different'
+    return (f"F2 with two targets is {says('f2')} as each model predicts, and {says('f2_above')} "
+            'with one decision rule for both.')
 
 @dataclass(frozen=True)
 class LikeliestOf:

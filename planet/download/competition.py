@@ -98,7 +98,7 @@ def _set_aside_bad_tables(folder, names):
         for path in [folder/t for t in (TABLES if name == TABLE else [name])]:
             if path.is_file() and (fault := table_fault(path, labels=name == TABLE)):
                 path.replace(path.with_name(path.name+'.damaged'))
-                say(f'{path} is no good ({fault}): it is now {path.name}.damaged')
+                say(f'{path} cannot be used ({fault}): it was renamed to {path.name}.damaged')
 
 def _adopt(tree, folder, names, source):
     "Move what `names` asks for out of `tree` (an unpacked dataset or download, however it is laid out) into `folder`."

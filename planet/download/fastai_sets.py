@@ -45,7 +45,7 @@ def _set_aside(folder):
     "Rename a folder that is not whole; it may hold models that fastai saved there, so that it is not deleted."
     aside = next(p for n in range(1, 1000) if not (p := folder.with_name(f'{folder.name}.incomplete-{n}')).exists())
     folder.rename(aside)
-    say(f'{folder} was not whole: it is now {aside.name}')
+    say(f'{folder} was incomplete: it was renamed to {aside.name}')
 
 def fastai_set(what:str, # sample, tiny, pets, mnist or biwi
                to=None, # the folder to make of it; by default where fastai's `untar_data` puts it and finds it

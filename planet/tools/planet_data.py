@@ -44,9 +44,9 @@ def stats(
 def explore(
     folder:str, # folder with a label table and images
     record:str='', # a run's folder or name, last or best: shows its predictions as well
-    port:int=5151, # where the app answers
-    address:str='localhost', # and at which address of this machine; 0.0.0.0 lets others in
-    keep:str='', # keep the dataset under this name in FiftyOne's database; by default it goes with the app
+    port:int=5151, # port of the app
+    address:str='localhost', # address of the app; 0.0.0.0 lets other machines in
+    keep:str='', # keep the dataset under this name in FiftyOne's database; by default it is deleted with the app
 ):
     "Browse chips, tags and predictions in FiftyOne's app (needs the extra: pip install 'planet-chips[fiftyone]')."
     from planet.tools import explore
@@ -54,7 +54,7 @@ def explore(
 
 def neighbours(
     folder:str, # folder of chips of one size, with or without a table; or sample, synthetic, competition
-    out:str='', # folder for neighbours.csv and groups.csv
+    out:str='', # folder for neighbours.csv and groups.csv; has to be given
     plot:bool=False, # draw the largest scene put together again, scene.png, and the least certain pairs, pairs.png
     workers:int=0, # threads that read images; 0: one a core
     skip_bad:bool=False, # leave out chips that cannot be read

@@ -70,10 +70,10 @@ def prune(
 def stack(
     runs:Annotated[str, dict(nargs='+')], # two or more of planet_kfold: folder, name, last or best
     out:str='runs', # where the records are, and the stack's goes
-    name:str='', # of the stack
+    name:str='', # name of the stack's run
     thresh:float=0.2, # a tag is predicted above this probability
-    folds:int=5, # of the nested cross-validation
-    seed:int=42, # of its folds
+    folds:int=5, # folds of the nested cross-validation
+    seed:int=42, # random seed of those folds
 ):
     "Stack runs: per-tag ridge regression on their out-of-fold probabilities."
     from planet.tools.stack import stack_runs
@@ -82,7 +82,7 @@ def stack(
 def labels(
     run:str, # folder, name, last or best; one of planet_kfold has probabilities of all chips
     out:str='runs', # where the records are
-    most:int=100, # suspects to list
+    most:int=100, # number of suspected label errors to list
     to:str='', # the file to write; by default suspects.csv in the run's folder, or TABLE-corrected.csv by the old table
     corrected:str='', # the list of suspects with 1 or 0 in its column corrected: write a corrected label table
 ):

@@ -77,12 +77,12 @@ EXERCISES = dict(
         remark='The false positive costs 0.06, the false negative 0.29.'),
     two_targets=Exercise(_two_targets, _two, 'Cross entropy of the first four logits, plus the *sum* of the BCE of '
         'the other '
-        'thirteen; over the number of questions, 1 + 13; then the mean over chips.', {
+        'thirteen; over the number of decisions, 1 + 13; then the mean over chips.', {
         'The second part is a mean over thirteen tags, so the weather counts as much as all of them together.':
             lambda x, weather, tags: (F.cross_entropy(x[:, :4], weather)
                                       + F.binary_cross_entropy_with_logits(x[:, 4:], tags)),
-        'Not divided by the number of questions, 14.': lambda x, weather, tags: 14*_two_targets(x, weather, tags),
-        'Seventeen logits, but fourteen questions: the weather is one.':
+        'Not divided by the number of decisions, 14.': lambda x, weather, tags: 14*_two_targets(x, weather, tags),
+        'Seventeen logits, but fourteen decisions: the weather is one.':
             lambda x, weather, tags: _two_targets(x, weather, tags)*14/17}, gradient=True,
         remark='Times 14 it is the negative log-likelihood of the chip\'s labels.'),
     submission=Exercise(_rows, lambda: [(['test_1', 'file_0'], [['clear', 'primary'], []])],
