@@ -21,6 +21,11 @@ RECIPES = { # what options are by default; the epochs of a frozen head take seco
     'frozen': dict(freeze_epochs=20, lr=1e-3),
     'frozen+finetune': dict(epochs=2, freeze_epochs=20, lr=1e-3)}
 
+UNUSED = { # options that a recipe would leave aside without a word, and why
+    'finetune': dict(views='it trains on all eight, at random', body_lr='it has `lr`'),
+    'frozen': dict(patience='its head takes seconds', body_lr='its body stays as it is', light='its chips are seen once',
+                   mixup='its chips are seen once', epochs='its head has `freeze_epochs`')}
+
 SPLITS = 'auto', 'random', 'ungrouped' # other values name a file
 
 DECIDE = 'thresh', 'tuned', 'expected' # decision rules by name
@@ -33,7 +38,7 @@ RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wa
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
-    "Raise a `UserError` for the first option that is outside its limits (NaN is outside)."
+    "Raise a `UserError` for the first option that is outside its limits (NaN is outside), or without use."
     for name, (low, high) in LIMITS.items():
         if given.get(name) is not None and not low <= given[name] <= high:
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
@@ -45,10 +50,12 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f"{decide} is unknown: one of {', '.join(DECIDE)}{near_names(decide, DECIDE)}", option='decide')
     if recipe != 'finetune' and given.get('freeze_epochs') == 0:
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
-    for name in ('mixup', 'light') if recipe == 'frozen' else ():
-        if given.get(name): raise UserError(f'{given[name]} has no use in recipe frozen: its chips are seen once', name)
-    if recipe == 'frozen' and given.get('epochs') is not None:
-        raise UserError(f"{given['epochs']} has no use in recipe frozen: its head has `freeze_epochs`", option='epochs')
+    default = chip_options()
+    for name, why in UNUSED.get(given.get('recipe'), {}).items():
+        if given.get(name, default[name]) != default[name]:
+            raise UserError(f'{given[name]} has no use in recipe {recipe}: {why}', option=name)
+    if not given.get('tta', True) and given.get('views', default['views']) != default['views']:
+        raise UserError(f"{given['views']} has no use without test-time augmentation, which is one view", 'views')
     if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else

@@ -17,24 +17,14 @@ from planet.data import DecodeChip
 from planet.distributed import bare
 from planet.frozen import install_head, pooled_features, predict_head, train_head
 from planet.learner import find_loss, fine_tune
-from planet.options import chip_options
 from planet.store import ChipStore
 
 __all__ = ['check_recipe', 'train_frozen', 'FixedNorms', 'train']
 
-UNUSED = { # options that a recipe would leave aside without a word, and why
-    'finetune': dict(views='it trains on all eight, at random', body_lr='it has `lr`'),
-    'frozen': dict(patience='its head takes seconds', body_lr='its body stays as it is')}
-
 def check_recipe(
     o:AttrDict, # options
 ):
-    "Raise a `UserError` for options without use and for what this machine or backbone cannot train, before any work."
-    default = chip_options()
-    for name, why in UNUSED.get(o.recipe, {}).items():
-        if o[name] != default[name]: raise UserError(f'{o[name]} has no use in recipe {o.recipe}: {why}', option=name)
-    if not o.tta and o.views != default['views']:
-        raise UserError(f'{o.views} has no use without test-time augmentation, which is one view', option='views')
+    "Raise a `UserError` for what this machine or backbone cannot train, before any work."
     check_precision(o.precision, default_device())
     if 'loss' in o: find_loss(o.loss, WEATHER, o.thresh, o.loss_args) # whether the chips have a weather is seen later
     backbone = find_backbone(o.arch)
