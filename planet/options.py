@@ -23,8 +23,8 @@ RECIPES = { # what options are by default; the epochs of a frozen head take seco
 
 UNUSED = { # options that a recipe would leave aside without a word, and why
     'finetune': dict(views='it trains on all eight, at random', body_lr='it has `lr`'),
-    'frozen': dict(patience='its head takes seconds', body_lr='its body stays as it is', light='its chips are seen once',
-                   mixup='its chips are seen once', epochs='its head has `freeze_epochs`')}
+    'frozen': dict(epochs='its head has `freeze_epochs`', patience='its head takes seconds',
+                   body_lr='its body stays as it is', mixup='its chips are seen once', light='its chips are seen once')}
 
 SPLITS = 'auto', 'random', 'ungrouped' # other values name a file
 
