@@ -8,6 +8,7 @@ from planet.cli import UserError, progress, say  # before fastai, whose import i
 import hashlib
 import os
 from contextlib import suppress
+from math import isfinite
 import fastai.callback.schedule  # gives `Learner` its `fit_one_cycle`
 import numpy as np
 import torch
@@ -75,8 +76,9 @@ def one_view(learn, store, paths, view, stages, bs, shown):
             part = torch.cat([pool(o, x) for o in outputs()], 1)
         if found is None: found = torch.empty(len(paths), part.shape[1])
         found[i:i+bs] = part
-    if not torch.isfinite(found).all(): raise UserError("the body's features are NaN or infinite: take other `weights`")
-    return found.half() if found.abs().max() < 6e4 else found
+    low, high = (o.item() for o in found.aminmax()) # of NaN, NaN
+    if not isfinite(high - low): raise UserError("the body's features are NaN or infinite: take other `weights`")
+    return found.half() if max(-low, high) < 6e4 else found
 
 def pooled_features(
     learn:Learner, # from `chip_learner`
