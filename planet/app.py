@@ -2,7 +2,9 @@
 
 Made with gradio (extra `app`). It listens to this machine alone unless told otherwise, and asks no other server.
 """
+import errno
 import os
+import socket
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -86,6 +88,21 @@ def build(tagger, # from `planet.inference.Tagger.load`
             event(look, [items, number, name], attention, api_name=False, concurrency_limit=1, concurrency_id='network')
     return page
 
+def _check_address(host, port):
+    "Raise a `UserError` where no page can be served at an address: gradio calls any such port taken, or fails."
+    if not 0 < port < 65536: raise UserError(f'{port} is outside 1 to 65,535', option='port')
+    try:
+        kind, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(at)
+    except (OSError, UnicodeError) as e:
+        why = ' '.join(str(e).split())[:100]
+        if getattr(e, 'errno', None) in (errno.EADDRINUSE, errno.EACCES, errno.EPERM):
+            raise UserError(f'{port} is taken or may not be used ({why}): name another', option='port') from None
+        raise UserError(f'{host} is no address of this machine ({why}): leave it out, or give 0.0.0.0 to let others in',
+                        option='host') from None
+
 def serve(tagger, # from `planet.inference.Tagger.load`
           host:str='127.0.0.1', # the address it listens at; 0.0.0.0 lets others in
           port:int=7860,
@@ -93,6 +110,7 @@ def serve(tagger, # from `planet.inference.Tagger.load`
           block:bool=True, # until Ctrl-C; else returns the running page, whose `close()` ends it
          ): # exit status, or the page
     "Serve a tagger's page on this machine; `UserError` where the port is taken."
+    _check_address(host, port)
     own = tempfile.TemporaryDirectory(prefix='planet-app-')
     os.environ['GRADIO_TEMP_DIR'] = own.name # uploads go with the page
     page = build(tagger, limits)
@@ -107,7 +125,7 @@ def serve(tagger, # from `planet.inference.Tagger.load`
         why = f'{port} is taken or may not be used ({e}): name another'
         raise UserError(' '.join(why.split())[:200], option='port') from None
     page.uploads = own # removed with the page
-    say(f'the page is at http://{host}:{port}/ (Ctrl-C ends it)')
+    say(f"the page is at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
     if host not in LOOPBACK: say(f'WARNING: whoever reaches {host} on this network can use it: it has no password')
     if not block: return page
     try: page.block_thread()

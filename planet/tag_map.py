@@ -83,7 +83,7 @@ def _note(line, kind='note'): return f'<p class="{kind}">{line}</p>'
 def _lines(scene, factor):
     "What stands above and below the map."
     rule = text(scene.about['rule'])
-    if re.fullmatch(r'[\d.]+', rule): rule = f'every tag with a probability above {rule}'
+    rule = re.sub(r'^[\d.]+(?=$|,)', r'every tag with a probability above \g<0>', rule) # of `AboveThreshold`
     a, known = scene.about, scene.areas.positives.max() > 0
     side = f'{scene.grid.window[1]*scene.raster.metres[1]:,.0f} m'
     head = [f"{a['tagged']:,} windows of {side} were tagged"

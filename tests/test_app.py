@@ -158,6 +158,13 @@ def test_the_page_listens_to_this_machine_alone(app, tagger, capsys):
     finally: page.close(verbose=False)
     assert 'WARNING' not in capsys.readouterr().out
 
+@pytest.mark.parametrize('host,port,said', [
+    ('127.0.0.1', 70_000, '`port` 70000 is outside'), ('127.0.0.1', -1, '`port` -1 is outside'),
+    ('192.0.2.1', 7860, '`host` 192.0.2.1 is no address of this machine'),
+    ('no such host', 7860, '`host` no such host is no address')])
+def test_an_address_that_cannot_be_served_at(app, tagger, host, port, said):
+    with pytest.raises(UserError, match=said): app.serve(tagger, host, port, block=False)
+
 def test_limits_are_given_by_name(app):
     assert app.upload_limits('') == Limits() and app.upload_limits('megabytes=.5,files=3') == Limits(.5, files=3)
     for given, said in (('mb=3', 'mb is no limit: megabytes=32'), ('files=0', 'above 0'), ('windows=1e3', 'above 0'),

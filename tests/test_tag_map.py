@@ -47,6 +47,12 @@ def test_the_numbers_are_the_scenes(scene, page):
     for tag, r in scene.areas.iterrows():
         assert tag in page and f'{r.hectares:,.0f}' in page and f'{r.low:,.0f}' in page
 
+def test_the_rule_is_said_in_words(scene):
+    from planet.rules import AboveThreshold, ExactlyOne
+    for rule, said in ((AboveThreshold(.2), 'every tag with a probability above 0.2.'),
+                       (ExactlyOne(AboveThreshold(.2), (0, 1)), 'above 0.2, exactly one of the exclusive tags.')):
+        assert said in map_page(replace(scene, about=scene.about | dict(rule=str(rule))))
+
 def test_nothing_is_fetched_and_names_are_only_text(page):
     assert not re.search(r'https?://|<link[^>]*href="(?!data:)|@import|url\((?!data)|<b>@', page)
     assert "default-src 'none'" in page and '&lt;b&gt;@DATA@.tif' in page
