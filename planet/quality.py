@@ -62,9 +62,10 @@ def check_table(names:list, # image names, a row a chip
     vocab = sorted(counts)
     whole = is_competition_vocab(vocab) and len(names) == amazon.ROWS # all of the competition's table
 
-    if len(names) < 2: add('rows', f'a single chip in {where}', 'FAULT', todo="one is needed to train and one to score")
-    elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note',
-                             todo="a fifth of them is no chip: a larger `valid_pct`, such as 0.5")
+    if len(names) < 2: add('rows', f'a single chip in {where}', 'FAULT', todo="two are needed to train, one to score")
+    elif len(names) < 5: add('rows', f'{len(names)} in {where}', 'note', todo=(
+        "a fifth of them is no chip: a larger `valid_pct`, such as 0.5" if len(names) > 2 else
+        "too few: two are needed to train, one to score"))
     else: add('rows', f'{len(names):,} in {where}')
     found += check_names(names, tags)
     if len(vocab) < 2: add('tags', f'one tag ({vocab[0]})' if vocab else 'no tags', 'FAULT',

@@ -84,16 +84,15 @@ class Result:
 
     @cached_property
     def scores(self) -> dict:
-        found, given = {}, {k: s for k, s in self.SCORES.items()}
-        for name, s in given.items(): found[name] = s.of(self)
+        given = self.SCORES
+        found = {name: s.of(self) for name, s in given.items()}
         for name, s in given.items():
             if s.baseline is not None and self.train is not None: found[f'{name}_baseline'] = s.baseline(self)
         found = {k: v for k, v in self.metrics.items() if k not in found} | found
         found = {k: None if v is None else round(float(v), 5) for k, v in found.items()}
         for name, s in given.items() if self.units > 1 else ():
-            if s.per_chip is not None:
-                found[f'{name}_interval'] = [round(o, 5)
-                                             for o in bootstrap_interval(s.per_chip(self), groups=self.groups)]
+            if s.per_chip is None: continue
+            found[f'{name}_interval'] = [round(o, 5) for o in bootstrap_interval(s.per_chip(self), groups=self.groups)]
         return found
 
     @property
@@ -141,13 +140,15 @@ class Result:
     @property
     def statement(self) -> str:
         "What the intervals are over: chips or whole groups of them; and what they do not cover."
+        naive = isinstance(self.rule, TunedThresholds) and not _enough(self) # too few chips for folds
+        naive = ' The thresholds were tuned on these very chips: their score is too high.'*naive
         if self.units < 2:
             what = 'chip' if len(self) == 1 else 'group of chips (duplicates, a scene)'
-            return f'The validation set is a single {what}: no score has an interval, as nothing is known of others.'
+            return f'The validation set is a single {what}: no score has an interval.{naive}'
         over = (', each taken as independent (duplicates would be drawn together; neighbours are not known)'
                 if self.groups is None else f' in {len(set(self.groups)):,} groups (duplicates, scenes), drawn whole')
         return (f'Intervals are over {len(self):,} {self.things}{over}. They do not cover another region, season or '
-                'sensor, nor another seed of training.')
+                f'sensor, nor another seed of training.{naive}')
 
     def figures(self, dls): # yields (name, function that draws, its arguments)
         "The figures of a record."

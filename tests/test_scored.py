@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, fbeta_score
 from planet.comparison import paired_difference
-from planet.results import AboveThreshold, ClassResult, Score, TagsResult
+from planet.results import AboveThreshold, ClassResult, Score, TagsResult, TunedThresholds
 
 @pytest.fixture
 def tags():
@@ -78,6 +78,9 @@ def test_a_validation_set_of_one_scene_or_one_chip_is_scored_without_an_interval
     one = TagsResult(tags.probs[:n], tags.targs[:n], tags.names[:n], 'abcd', tags.rule, train=tags.train, groups=groups)
     assert 'f2' in one.scores and 'f2_interval' not in one.scores and one.headline()['interval'] is None
     assert told in ' '.join(one.report().split()) and told in one.facts()['statement']
+    tuned = one.with_rule(TunedThresholds([.5]*4))
+    assert 'tuned on these very chips' in tuned.statement and 'tuned' not in one.statement
+    assert 'tuned' not in tags.with_rule(tuned.rule).statement # cross-fitted
     apart = TagsResult(1 - one.probs, one.targs, one.names, 'abcd', tags.rule, groups=groups)
     if n > 1:
         d = paired_difference(one, apart)

@@ -464,3 +464,12 @@ def test_one_folder_a_class(tmp_path, splits):
     if chips.official: assert set(zip(chips.official, (p.parent.parent.name for p in chips.paths))) == {('train',
         splits[0]), ('valid', splits[1])}
     assert verify(tmp_path).ok
+
+def test_two_chips_are_too_few_whatever_the_share(tmp_path):
+    "A larger `valid_pct` helps three or four chips, and not two."
+    for n, told in ((2, 'too few: two are needed to train, one to score'), (3, 'a larger `valid_pct`')):
+        picture(tmp_path/f'{n}.jpg', n)
+        picture(tmp_path/'1.jpg', 1)
+        rows = [f'{name},{tag}' for name, tag in zip(['1', '2', '3'][:n], ('x', 'y', 'x'))]
+        write(tmp_path, '\n'.join(['image_name,tags', *rows]) + '\n')
+        assert told in ' '.join(from_folder(tmp_path).notes)
