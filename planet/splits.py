@@ -280,8 +280,8 @@ def _remarks(chips, split):
         tags = [f"{chips.vocab[i]} ({n} chip{'s'*(n > 1)})" for i, n in enumerate(counts.tolist()) if n and which[i]]
         return ', '.join(tags[:4]) + (f' and {len(tags)-4} more tags' if len(tags) > 4 else '')
     if missing := named(~learnt):
-        todo = ('' if folds or counts[~learnt].max() < 2 else '; `folds` put a tag of two chips into every training set'
-                if takes('folds') else '; another `seed` or a smaller `valid_pct` may')
+        todo = ('; another `seed` or a smaller `valid_pct` may' if not takes('folds') else '' if folds or
+                counts[~learnt].max() < 2 else '; `folds` put a tag of two chips into every training set')
         yield f'no training chip shows {missing}{todo}'
     if rare := named(counts < folds): yield f'fewer chips than folds, so missing from some validation sets: {rare}'
     if facts := split.facts.get('groups'):

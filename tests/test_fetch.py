@@ -192,7 +192,7 @@ def test_a_bad_table_does_not_stay_for_ever(login, capsys):
     for text in ('', '<html>', 'image_name,tags\n'):
         Path('data/planet/train_v2.csv').write_text(text)
         get('kaggle')
-        assert 'it is now train_v2.csv.damaged' in capsys.readouterr().out
+        assert 'it was renamed to train_v2.csv.damaged' in capsys.readouterr().out
         assert Path('data/planet/train_v2.csv.damaged').read_text() == text # nothing is deleted
         Path('data/planet/train_v2.csv.damaged').unlink()
         whole(Path('data/planet'))
