@@ -14,7 +14,7 @@ of +0.0025 [-0.002, +0.007]: no effect of the 12 pairs of neighbours among these
 256 --views 8` 0.9022 [0.893, 0.911] in less than 6 minutes; `--recipe frozen --head kernel --size 256 --views 4` 0.9039
 [0.895, 0.913] in 162 s; a stack of the last two 0.9079 [0.899, 0.917], +0.0056 [+0.002, +0.009] over the first of them.
 """
-from planet.cli import say, script
+from planet.cli import UserError, say, script
 from planet.options import chip_options, delegates, options
 
 @script
@@ -34,13 +34,23 @@ def main(
     "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
     o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
                 loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
+    if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
+    if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
+    if o.stock and '+' in o.arch: raise UserError(f'{o.arch}: stock fastai has one network, name one', option='arch')
+    usual, unused = chip_options() | dict(loss='bce', loss_args='', head='linear'), {} # left aside without a word
+    if o.stock:
+        unused = dict.fromkeys('head recipe loss loss_args mixup light precision bands'.split(), 'with `stock`')
+    elif o.head == 'kernel':
+        if o.recipe != 'frozen': raise UserError('kernel is a head on frozen features: add `recipe` frozen', 'head')
+        unused = dict.fromkeys(('loss', 'loss_args'), 'in a kernel ridge regression')
+    for name, what in unused.items():
+        if o[name] != usual[name]: raise UserError(f'{o[name]} has no use {what}: leave it out', option=name)
     # what follows takes seconds to import, so it comes after the options have been checked
     from functools import cache
     from time import perf_counter
     from fastai.torch_core import set_seed
     from planet.backbones import find_backbone
     from planet.callbacks import History
-    from planet.cli import UserError
     from planet.crossval import Folds, finish_folds
     from planet.data import load_chips, tags_dls
     from planet.kernel_ridge import train_kernel
@@ -51,19 +61,6 @@ def main(
     from planet.stock import stock_learner
     from planet.threads import choose_threads
 
-    if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
-    usual = chip_options() | dict(loss='bce')
-    unused = dict.fromkeys(('recipe', 'loss', 'mixup', 'light', 'precision'), 'stock fastai') if o.stock else {}
-    if o.head == 'kernel': unused.setdefault('loss', 'a kernel ridge regression')
-    for name, what in unused.items(): # which would be left aside without a word
-        if o[name] != usual[name]: raise UserError(f'{o[name]} has no use in {what}: leave it out', option=name)
-    if o.head == 'kernel' and (o.recipe != 'frozen' or o.stock):
-        raise UserError('kernel is a head on frozen features: add `recipe` frozen', option='head')
-    if o.stock and '+' in o.arch: raise UserError(f'{o.arch}: stock fastai has one network, name one', option='arch')
-    default = chip_options() | dict(loss='bce', loss_args='')
-    for name in ('recipe', 'loss', 'loss_args', 'mixup', 'light', 'precision', 'bands') if o.stock else ():
-        if o[name] != default[name]: raise UserError(f'{o[name]} has no use with `stock`: leave it out', option=name)
-    if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     with Run('planet_kfold', o) as run:
         check_recipe(o) # before chips are decoded
         chips, store = load_chips(o.data, o.size, o.skip_bad, o.label_delim, o.bands)

@@ -60,7 +60,7 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
                         f'{groups}: no such file (planet-data neighbours writes one, groups.csv)', option='groups')
-    if (split := str(given.get('split', 'auto'))) not in SPLITS and not Path(split).expanduser().is_file():
+    if (split := str(given.get('split', 'auto'))) not in SPLITS and not Path(split).expanduser().exists():
         near = near_names(split, SPLITS)
         raise UserError(f"{split}: no such file (or {', '.join(SPLITS)}){near}", option='split')
     folds, fold = given.get('folds', 0), given.get('fold', 0)

@@ -93,7 +93,7 @@ def test_both_models_are_recorded_side_by_side(ran):
     lines = said.splitlines()
     assert [l.rstrip(':') for l in lines if l.endswith(':')] == ['multi-label', 'two targets']
     told = [l for l in lines[:-1] if not l.startswith(('data:', 'split:'))] # these are wrapped on a terminal
-    assert max(map(len, told)) <= 120
+    assert max(map(len, told)) <= 120, max(told, key=len)
     shown = next(l for l in lines if l.startswith('F2 as each predicts')).split()
     assert {f"{scores['f2']:.4f}", f"{scores['f2_multi_label']:.4f}", f"{scores['f2_baseline']:.4f}"} <= set(shown)
 

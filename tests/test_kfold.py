@@ -158,8 +158,8 @@ def test_a_head_in_closed_form_and_stacks(whole, drawn, tmp_path, monkeypatch, c
 @pytest.mark.parametrize('wrong, told', [
     (dict(folds=0), '`folds` 0 leaves nothing to cross-validate'), (dict(folds=61), '61 of 60 distinct chips'),
     (dict(head='tree'), 'tree is unknown: linear or kernel'), (dict(head='kernel'), 'add `recipe` frozen'),
-    (dict(stock=True, recipe='frozen', epochs=None), '`recipe` frozen has no use in stock fastai'),
-    (dict(stock=True, mixup=.4), '`mixup` 0.4 has no use in stock fastai'),
+    (dict(stock=True, recipe='frozen', epochs=None), '`recipe` frozen has no use with `stock`'),
+    (dict(stock=True, mixup=.4), '`mixup` 0.4 has no use with `stock`'),
     (dict(head='kernel', recipe='frozen', epochs=None, loss='focal'), '`loss` focal has no use in a kernel ridge')])
 def test_mistakes_leave_no_run(wrong, told, drawn, tmp_path):
     with pytest.raises(UserError, match=told): planet_kfold.main(data=str(drawn), out=str(tmp_path), **quick | wrong)

@@ -98,12 +98,12 @@ class Comparison:
 
 # %% ../../nbs/12_planet.ipynb #verdict
 def verdict(found:Comparison) -> str:
-    "Say in a sentence whether the model with two targets is significantly better in F2."
+    "Say whether the model with two targets is significantly better in F2."
     def says(key):
         low, high = found.scores[f'{key}_difference_interval']
         return 'significantly ' + ('higher' if low > 0 else 'lower') if low*high > 0 else 'not significantly different'
-    return (f"F2 with two targets is {says('f2')} as each model predicts, and {says('f2_above')} "
-            'with one decision rule for both.')
+    return (f"F2 with two targets, as each model predicts: {says('f2')};\n"
+            f"with one decision rule for both: {says('f2_above')}.")
 
 @dataclass(frozen=True)
 class LikeliestOf:

@@ -183,8 +183,8 @@ def _check_options(o, outs, paths, jobs):
     if maps := [p for p in outs if Path(p).suffix.lower() in MAPS]:
         raise UserError(f"{maps[0]} is a map, and none of the inputs is a georeferenced scene: take one of "
                         f"{', '.join(FORMATS)}", option='out')
-    for out in outs: check_output(out, o['overwrite'] or o['resume'])
     if len(outs) > 1: raise UserError(f'{outs[1]} is a second file: tags of chips go into one', option='out')
+    for out in outs: check_output(out, o['overwrite'] or o['resume'])
 
 def tag_command(o:dict, # all options of `planet-tag`
                ): # -> exit status
