@@ -1,5 +1,7 @@
 "The benchmark of speed: its table of ratios, turns of the rivals, and watching a command."
 import sys
+from importlib import import_module
+from inspect import signature
 import pytest
 from experiments.bench import speed
 from planet.cli import UserError
@@ -34,3 +36,10 @@ def test_commands_ask_for_what_their_recipe_takes():
     o = options(chip_options(epochs=2, data='x'), thresh=.2)
     finetune, frozen = (speed.main_command(o, 'out', recipe) for recipe in ('finetune', 'frozen'))
     assert '--epochs' in finetune and '--epochs' not in frozen and 'None' not in map(str, finetune)
+
+@pytest.mark.parametrize('name', ['compare_losses', 'bench.label_errors', 'bench.recipe', 'bench.speed',
+                                  'bench.techniques'])
+def test_scripts_without_recipes_offer_no_options_of_recipes(name):
+    "They would take them and use none."
+    main = import_module(f'experiments.{name}').main
+    assert not {'mixup', 'light', 'body_lr', 'recipe'} & set(signature(main).parameters)

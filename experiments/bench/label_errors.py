@@ -46,8 +46,9 @@ def rankings(probs, labels):
     return found
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'split', 'fold', 'valid_pct', 'workers', 'epochs', 'lr',
-                              'freeze_epochs', 'body_lr', 'recipe', 'groups'])
+@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'split', 'fold', 'valid_pct', 'workers', 'epochs', 'lr', 'tta',
+                              'freeze_epochs', 'body_lr', 'recipe', 'groups', 'label_delim', 'bands', 'mixup', 'light',
+                              'precision', 'threads'])
 def main(
     data:str='synthetic', # chips whose labels are right
     size:int=128, # height and width of a chip, in pixels

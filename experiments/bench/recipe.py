@@ -31,7 +31,8 @@ def ours(chips, split, o):
     return learn
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split',
+                              'groups', 'bands', 'label_delim'])
 def main(
     weights:str='imagenet', # where both backbones start: imagenet, none, or a .safetensors or .pth file
     thresh:float=0.2, # a tag is predicted above this probability

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from planet.cli import UserError, say, script
-from planet.options import RUN_OPTIONS, chip_options, delegates, options
+from planet.options import RECIPE_OPTIONS, RUN_OPTIONS, chip_options, delegates, options
 
 SECTIONS = 'startup', 'loading', 'step', 'epoch', 'inference', 'busy', 'recipe'
 RIVALS = 'stock', 'torchvision', 'floor'
@@ -262,7 +262,8 @@ class Case:
         return replace(self.split, train=self.split.train[:n], valid=self.split.valid[:8])
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'tta', 'folds', 'fold', 'split', 'groups',
+                              'bands'])
 def main(
     only:str='', # sections to run, by comma; by default all: startup, loading, step, epoch, inference, busy, recipe
     repeats:int=3, # of each measurement

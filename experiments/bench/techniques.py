@@ -6,7 +6,7 @@ Ten short trainings of the same chips, split, seed and number of epochs. One run
 contains 0 says nothing, and another seed may turn it around. `nbs/12_planet.ipynb` has the table of one H200 (53 s).
 """
 from planet.cli import say, script
-from planet.options import RUN_OPTIONS, chip_options, delegates, options
+from planet.options import RECIPE_OPTIONS, RUN_OPTIONS, chip_options, delegates, options
 
 def techniques(o):
     "Name -> what is other than in the plain recipe: for the learner, for fine-tuning, and the size of frozen epochs."
@@ -46,7 +46,8 @@ def trained(chips, split, o, first=None, learner=None, fit=None, cbs=(), lr=None
     return learn
 
 @script
-@delegates(chip_options, but=[*RUN_OPTIONS, 'skip_bad', 'folds', 'fold', 'split'])
+@delegates(chip_options, but=[*RUN_OPTIONS, *RECIPE_OPTIONS, 'skip_bad', 'folds', 'fold', 'split', 'groups', 'bands',
+                              'label_delim'])
 def main(
     thresh:float=0.2, # a tag is predicted above this probability
     **kwargs,
