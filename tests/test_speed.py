@@ -1,5 +1,7 @@
 "The benchmark of speed: its table of ratios, turns of the rivals, and watching a command."
 import sys
+from importlib import import_module
+from inspect import signature
 import pytest
 from experiments.bench import speed
 from planet.cli import UserError
@@ -46,3 +48,10 @@ def test_drawn_chips_are_measured_in_all_sections(tmp_path, monkeypatch):
     for rival in ('ours', 'floor'):
         for what in ('loading: first epoch', 'loading: later epochs', 'step: batches of 8', 'epoch: all layers',
                      'inference: 1 view', 'inference: 8 views'): assert figures[what, rival] > 0
+
+@pytest.mark.parametrize('name', ['compare_losses', 'bench.label_errors', 'bench.recipe', 'bench.speed',
+                                  'bench.techniques'])
+def test_scripts_without_recipes_offer_no_options_of_recipes(name):
+    "They would take them and use none."
+    main = import_module(f'experiments.{name}').main
+    assert not {'mixup', 'light', 'body_lr', 'recipe'} & set(signature(main).parameters)
