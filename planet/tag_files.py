@@ -95,13 +95,16 @@ class TagFile:
     def __exit__(self, kind, error, trace):
         try: self.file.close()
         except OSError: pass # the disk is full: what was written before counts
-        if kind is not None:
-            if not self.done: self.remove()
+        try:
+            if kind is not None: return
+            if self.kind == '.parquet': self.to_parquet()
+            else: os.replace(self.part, self.path)
+        except BaseException as e:
+            error = e
+            raise
+        finally:
+            if error is None or not self.done: self.remove()
             else: error.kept = f'{self.part}; `resume` goes on after {self.done:,} images'
-            return
-        if self.kind == '.parquet': self.to_parquet()
-        else: os.replace(self.part, self.path)
-        self.remove()
 
     def remove(self):
         "Remove the part and its state."

@@ -194,6 +194,17 @@ def test_what_was_broken_off_is_resumed(model, images, tmp_path, monkeypatch):
     assert tag(model, images, out=str(out), resume=True) == 0
     assert out.read_bytes() == whole.read_bytes() and sorted(os.listdir(tmp_path)) == ['t.csv', 'whole.csv']
 
+def test_a_disk_that_is_full_at_the_end(model, images, tmp_path, monkeypatch):
+    pytest.importorskip('pyarrow')
+    out = tmp_path/'t.parquet'
+    def full(self): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(TagFile, 'to_parquet', full)
+    with pytest.raises(OSError) as e: tag(model, images, out=str(out))
+    assert '`resume` goes on after 60 images' in e.value.kept
+    monkeypatch.undo()
+    assert tag(model, images, out=str(out), resume=True) == 0 and len(pd.read_parquet(out)) == 60
+    assert os.listdir(tmp_path) == ['t.parquet']
+
 @pytest.mark.parametrize('ending', ['.csv', '.jsonl', '.parquet'])
 def test_what_is_complete_is_left_as_it_is(model, images, tmp_path, monkeypatch, capsys, ending):
     if ending == '.parquet': pytest.importorskip('pyarrow')
