@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import fbeta_score
-from experiments import planet_kfold, planet_resnet50, weather_resnet18
+from experiments import compare_losses, planet_kfold, planet_resnet50, weather_resnet18
 from planet.cli import UserError
 from planet.sources import find_chips
 
@@ -283,3 +283,12 @@ def test_two_runs_of_one_second_have_a_folder_each(tmp_path):
     from planet.runs import Run
     with Run('x', {}, tmp_path) as a, Run('x', {}, tmp_path) as b: assert a.path != b.path
     assert a.path.is_dir() and b.path.is_dir()
+
+def test_losses_are_compared_where_a_chip_has_no_tags(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv('PLANET_CACHE', str(tmp_path/'cache'))
+    table = pd.read_csv(folder/'train_v2.csv')[:20].assign(tags=['', *['road water', 'water', 'road']*6, 'road'])
+    table.to_csv(folder/'train_v2.csv', index=False)
+    few = {k: v for k, v in quick.items() if k != 'freeze_epochs'} | dict(folds=2, views=1, threads=1)
+    compare_losses.main(data=str(folder), **few)
+    said = capsys.readouterr().out
+    assert 'thresholds per tag, cross-fitted' in said and all(f'\n{name}' in said for name in ('bce', 'focal', 'fbeta'))
