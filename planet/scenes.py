@@ -110,7 +110,7 @@ def places(out): # a folder, and the endings of each scene's files
         return outs[0], ('.parquet',)
     return outs[0].with_suffix(''), tuple(dict.fromkeys(o.suffix.lower() for o in outs))
 
-# %% ../nbs/05_scenes.ipynb #planned
+# %% ../nbs/05_scenes.ipynb #one-of-many
 def _planned(tagger, path, folder, endings, resume, overwrite, how):
     "The `Job` of one scene among many, or what became of it: 'was done', or what is wrong."
     outs = [folder/f'windows{e}' for e in endings]
