@@ -32,7 +32,7 @@ def main(
     **kwargs,
 ):
     "Train a model a fold, score all chips out of fold, and write one model folder that averages the folds."
-    o = options(chip_options(folds=folds, split=split, **kwargs), stock=stock, head=head, loss=loss,
+    o = options(chip_options(folds=folds, split=split, **kwargs), recipes=True, stock=stock, head=head, loss=loss,
                 loss_args=loss_args, thresh=thresh, decide=decide, calibrate=calibrate)
     if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')

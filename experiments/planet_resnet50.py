@@ -20,7 +20,8 @@ def main(
     **kwargs,
 ):
     "Fine-tune a ResNet into a multi-label tagger of satellite chips, score it on validation chips and record the run."
-    o = options(chip_options(**kwargs), progressive=True, loss=loss, loss_args=loss_args, thresh=thresh, decide=decide)
+    o = options(chip_options(**kwargs), recipes=True, progressive=True, loss=loss, loss_args=loss_args, thresh=thresh,
+                decide=decide)
     from planet.loading import begin_loading
     loading = begin_loading(o.data, o.size, o.skip_bad, o.label_delim, o.bands) # while torch is imported
     # what follows takes seconds to import, so it comes after the options have been checked

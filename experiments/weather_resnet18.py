@@ -18,7 +18,7 @@ def main(
     **kwargs,
 ):
     "Fine-tune a ResNet to classify the weather of chips: exactly one of clear, partly_cloudy, haze and cloudy."
-    o = options(chip_options(arch=arch, **kwargs))
+    o = options(chip_options(arch=arch, **kwargs), recipes=True)
     # what follows takes seconds to import, so it comes after the options have been checked
     from fastai.metrics import accuracy
     from fastai.torch_core import set_seed

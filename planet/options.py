@@ -38,7 +38,7 @@ RUN_OPTIONS = 'out', 'name', 'resume', 'patience', 'deterministic', 'track', 'wa
 
 def check_options(given:dict, # name -> value; those that have no limits are let through
                  ):
-    "Raise a `UserError` for the first option that is outside its limits (NaN is outside), or without use."
+    "Raise a `UserError` for the first option that is outside its limits (NaN is outside)."
     for name, (low, high) in LIMITS.items():
         if given.get(name) is not None and not low <= given[name] <= high:
             raise UserError(f'{given[name]} is outside {low:g} to {high:g}', option=name)
@@ -50,12 +50,6 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f"{decide} is unknown: one of {', '.join(DECIDE)}{near_names(decide, DECIDE)}", option='decide')
     if recipe != 'finetune' and given.get('freeze_epochs') == 0:
         raise UserError(f'0 would leave the head of recipe {recipe} untrained', option='freeze_epochs')
-    default = chip_options()
-    for name, why in UNUSED.get(given.get('recipe'), {}).items():
-        if given.get(name, default[name]) != default[name]:
-            raise UserError(f'{given[name]} has no use in recipe {recipe}: {why}', option=name)
-    if not given.get('tta', True) and given.get('views', default['views']) != default['views']:
-        raise UserError(f"{given['views']} has no use without test-time augmentation, which is one view", 'views')
     if (groups := given.get('groups')) and not Path(groups).expanduser().is_file():
         inside = Path(groups).expanduser()/'groups.csv'
         raise UserError(f'{groups} is a folder: give {inside}' if inside.is_file() else
@@ -72,6 +66,15 @@ def check_options(given:dict, # name -> value; those that have no limits are let
         raise UserError(f'{split} has no use with `folds`, which are the split: leave one out', option='split')
     if folds and fold >= folds:
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
+
+def check_unused(o:AttrDict, # all options of an experiment that trains by recipe
+                ):
+    "Raise a `UserError` for the first option that the recipe would leave aside without a word."
+    default = chip_options()
+    for name, why in UNUSED.get(o.recipe, {}).items():
+        if o[name] != default[name]: raise UserError(f'{o[name]} has no use in recipe {o.recipe}: {why}', option=name)
+    if not o.tta and o.views != default['views']:
+        raise UserError(f'{o.views} has no use without test-time augmentation, which is one view', option='views')
 
 def chip_options(
     data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
@@ -134,6 +137,7 @@ def stages_of(found:dict) -> list: # of `(size, freeze_epochs, epochs)`
 
 def options(shared:dict, # from `chip_options`
             progressive:bool=False, # may it train at several sizes, one after the other?
+            recipes:bool=False, # does it train by `recipe`? then options that a recipe leaves aside are refused
             **own, # the experiment's own
            ) -> AttrDict: # both, as attributes too
     "All options of a run as one value, checked; raises `UserError` for one outside its limits."
@@ -146,5 +150,6 @@ def options(shared:dict, # from `chip_options`
         raise UserError(f'{sizes}: planet_resnet50.py alone trains at several, give one', option='size')
     if stages: found.stages = stages
     check_options(found)
+    if recipes: check_unused(found)
     check_track(found)
     return found
