@@ -6,7 +6,7 @@ from planet.cli import UserError, near_names, takes
 from planet.trackers import check_track
 
 __all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS',
-           'check_options', 'chip_options', 'delegates', 'options']
+           'check_options', 'check_unused', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
               freeze_epochs=(0, 10_000), lr=(1e-12, 100), sgd_lr=(1e-12, 100), workers=(0, 1024), seed=(0, 2**32-1),
