@@ -3,7 +3,7 @@ import json
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 import pytest
 
@@ -88,7 +88,9 @@ needs_maths = pytest.mark.skipif(find_spec('latex2mathml') is None, reason='late
 @pytest.fixture(scope='module')
 def build():
     pytest.importorskip('nbconvert', reason='nbconvert is not installed')
-    import build
+    spec = spec_from_file_location('pages', ROOT/'docs/build.py') # PyPI has a `build` too, and it may be loaded already
+    build = module_from_spec(spec)
+    spec.loader.exec_module(build)
     return build
 
 @needs_maths
