@@ -15,7 +15,7 @@ of +0.0025 [-0.002, +0.007]: no effect of the 12 pairs of neighbours among these
 [0.895, 0.913] in 162 s; a stack of the last two 0.9079 [0.899, 0.917], +0.0056 [+0.002, +0.009] over the first of them.
 """
 from planet.cli import UserError, say, script
-from planet.options import chip_options, delegates, options
+from planet.options import check_unused, chip_options, delegates, options
 
 @script
 @delegates(chip_options, but=['fold', 'valid_pct', 'track', 'wandb', 'wandb_mode', 'pickle'])
@@ -37,14 +37,12 @@ def main(
     if o.head not in ('linear', 'kernel'): raise UserError(f'{o.head} is unknown: linear or kernel', option='head')
     if not o.folds: raise UserError('0 leaves nothing to cross-validate: 2 or more', option='folds')
     if o.stock and '+' in o.arch: raise UserError(f'{o.arch}: stock fastai has one network, name one', option='arch')
-    usual, unused = chip_options() | dict(loss='bce', loss_args='', head='linear'), {} # left aside without a word
-    if o.stock:
-        unused = dict.fromkeys('head recipe loss loss_args mixup light precision bands'.split(), 'with `stock`')
+    if o.stock: unused, why = 'head recipe loss loss_args mixup light precision bands', 'with `stock`: leave it out'
     elif o.head == 'kernel':
         if o.recipe != 'frozen': raise UserError('kernel is a head on frozen features: add `recipe` frozen', 'head')
-        unused = dict.fromkeys(('loss', 'loss_args'), 'in a kernel ridge regression')
-    for name, what in unused.items():
-        if o[name] != usual[name]: raise UserError(f'{o[name]} has no use {what}: leave it out', option=name)
+        unused, why = 'loss loss_args', 'in a kernel ridge regression: leave it out'
+    else: unused = why = ''
+    check_unused(o, dict.fromkeys(unused.split(), why), head='linear', loss='bce', loss_args='')
     # what follows takes seconds to import, so it comes after the options have been checked
     from functools import cache
     from time import perf_counter

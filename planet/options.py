@@ -5,7 +5,7 @@ from fastcore.meta import delegates  # experiments take it from here: they impor
 from planet.cli import UserError, near_names, takes
 from planet.trackers import check_track
 
-__all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS',
+__all__ = ['DECIDE', 'LIMITS', 'PRECISIONS', 'RECIPES', 'RECIPE_OPTIONS', 'RUN_OPTIONS', 'SPLITS',
            'check_options', 'check_unused', 'chip_options', 'delegates', 'options']
 
 LIMITS = dict(thresh=(0, 1), valid_pct=(0, 1), size=(32, 4096), presize=(32, 8192), bs=(2, 65536), epochs=(1, 10_000),
@@ -67,14 +67,14 @@ def check_options(given:dict, # name -> value; those that have no limits are let
     if folds and fold >= folds:
         raise UserError(f'{fold} is none of the {folds} folds: they go from 0 to {folds-1}', option='fold')
 
-def check_unused(o:AttrDict, # all options of an experiment that trains by recipe
+def check_unused(o:AttrDict, # all options of an experiment
+                 unused:dict, # option -> why it would be left aside without a word
+                 **own, # defaults of the experiment's own options
                 ):
-    "Raise a `UserError` for the first option that the recipe would leave aside without a word."
-    default = chip_options()
-    for name, why in UNUSED.get(o.recipe, {}).items():
-        if o[name] != default[name]: raise UserError(f'{o[name]} has no use in recipe {o.recipe}: {why}', option=name)
-    if not o.tta and o.views != default['views']:
-        raise UserError(f'{o.views} has no use without test-time augmentation, which is one view', option='views')
+    "Raise a `UserError` for the first of the unused options that differs from its default."
+    usual = chip_options() | own
+    for name, why in unused.items():
+        if o[name] != usual[name]: raise UserError(f'{o[name]} has no use {why}', option=name)
 
 def chip_options(
     data:str='auto', # chips: a folder with a label table, sample, synthetic, a set of planet-data get, or auto
@@ -150,6 +150,8 @@ def options(shared:dict, # from `chip_options`
         raise UserError(f'{sizes}: planet_resnet50.py alone trains at several, give one', option='size')
     if stages: found.stages = stages
     check_options(found)
-    if recipes: check_unused(found)
+    if recipes:
+        check_unused(found, {k: f'in recipe {found.recipe}: {why}' for k, why in UNUSED.get(found.recipe, {}).items()})
+        if not found.tta: check_unused(found, dict(views='without test-time augmentation, which is one view'))
     check_track(found)
     return found

@@ -12,7 +12,7 @@ import pandas as pd
 from planet.chips import Chips
 from planet.cli import UserError, say, takes
 from planet.images import same_pixels
-from planet.options import check_options
+from planet.options import SPLITS, check_options
 from planet.split_files import read_folds, read_groups, read_sides
 
 __all__ = ['Split', 'duplicates', 'with_groups', 'kept_together', 'beside_training', 'random_split', 'make_folds',
@@ -243,7 +243,7 @@ def split_chips(
         if chips.group is None: raise UserError('ungrouped needs `groups`, or a table with a column group', 'split')
         chips, whole = _ungrouped(chips), None if whole is None else _ungrouped(whole)
     if folds: found, asked = fold_split(chips, folds, fold, seed, out, whole), f'fold {fold} of {folds}'
-    elif split not in ('auto', 'random', 'ungrouped'): found, asked = split_file(Path(split).expanduser(), chips), split
+    elif split not in SPLITS: found, asked = split_file(Path(split).expanduser(), chips), split
     elif split == 'auto' and chips.official is not None:
         train, valid = ([row for row, side in enumerate(chips.official) if side == of] for of in ('train', 'valid'))
         found, asked = Split(train, valid, dict(kind='table')), "the table's own split"
